@@ -14,7 +14,7 @@ from cachewright.errors import DatabaseUnavailable
 from cachewright.model.tasks import ENDED, Control, Step, Task
 from cachewright.store import tasks
 from cachewright.store.database import Database
-from cachewright.tasks.engine import Engine
+from cachewright.tasks.engine import Engine, keep_seconds
 from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Policy, StepContext
 from cachewright.tasks.plan import SubStepSpec, build, effort
@@ -328,3 +328,8 @@ def test_what_is_older_than_the_retention_is_forgotten(bench: Bench) -> None:
     with pytest.raises(sa.exc.NoResultFound):
         bench.task(over)
     assert bench.task(running).status in {"WAITING", "EXECUTING"}
+
+
+def test_counters_of_many_tasks_are_stored_less_often() -> None:
+    assert keep_seconds(1) == keep_seconds(50) == KEEP_SECONDS
+    assert [count / keep_seconds(count) for count in (51, 500, 10_000)] == [pytest.approx(200)] * 3

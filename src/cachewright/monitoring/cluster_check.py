@@ -93,7 +93,6 @@ class ClusterCheck:
         self._records = Records(context)
         self._subjects: dict[str, Subject] = {}
         self._change_counter: object | None = None
-        self._read_at = float("-inf")
         self._reading = asyncio.Lock()
         self._states: dict[str, _CheckState] = {}
         self._checks: dict[str, asyncio.Task[None]] = {}
@@ -127,21 +126,25 @@ class ClusterCheck:
         counter = await self._context.database.change_counter()
         if counter is not None and counter == self._change_counter:
             return
-        await self._read(time.monotonic())
+        async with self._reading:
+            started = await self._context.host.with_file(CONFIG)
+            self._subjects = await in_background(self._records.read, started)
         self._change_counter = counter
         for instance_id in self._states.keys() - self._subjects.keys():
             del self._states[instance_id]
             for kind in self._incidents.kinds_of(instance_id) - _OF_OTHERS:
                 self._incidents.clear(instance_id, kind)
 
-    async def _read(self, after: float) -> None:
-        """Read the record unless it was read later than `after`, monotonic seconds."""
+    async def _read_again(self, instance_id: str) -> Subject | None:
+        """Read the record of one instance. All others would take seconds where there are thousands."""
         async with self._reading:
-            if self._read_at <= after:
-                start = time.monotonic()
-                started = await self._context.host.with_file(CONFIG)
-                self._subjects = await in_background(self._records.read, started)
-                self._read_at = start
+            started = await self._context.host.with_file(CONFIG)
+            subject = await in_background(self._records.read_one, instance_id, started)
+            if subject:
+                self._subjects[instance_id] = subject
+            else:
+                self._subjects.pop(instance_id, None)
+        return subject
 
     async def _check(self, instance_id: str) -> None:
         state = self._states.setdefault(instance_id, _CheckState(hash(instance_id) % _LIST_EVERY))
@@ -186,8 +189,7 @@ class ClusterCheck:
         findings = _compare(subject, answers)
         if not findings.faults and not findings.forgetful:
             return subject, answers, findings
-        await self._read(time.monotonic())
-        again = self._subjects.get(subject.instance_id)
+        again = await self._read_again(subject.instance_id)
         return (again, answers, in_both(findings, _compare(again, answers))) if again else None
 
     def _report(self, subject: Subject, answers: Sequence[Answer], findings: Findings, state: _CheckState) -> None:

@@ -2,12 +2,13 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.model.instances import Node
+from cachewright.model.instances import Instance, Node
+from cachewright.model.tasks import Task
 from cachewright.monitoring.cluster_findings import Record, changing_nodes
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.context import OperationContext
@@ -38,7 +39,7 @@ class Records:
     def __init__(self, context: OperationContext) -> None:
         self._context = context
         self._ids: dict[str, set[str]] = {}
-        self._former: dict[str, dict[str, float]] = defaultdict(dict)
+        self._former: dict[str, dict[str, float]] = {}
 
     def read(self, started: Set[str]) -> dict[str, Subject]:
         """Read all instances to check, by id. `started` are nodes that have run at least once. Nodes that were removed
@@ -47,58 +48,76 @@ class Records:
         with self._context.database.read() as connection:
             secrets = instances.secrets(connection, _CHECKED)
             spec_codes = instances.spec_codes(connection)
-            replaced: set[str] = set()
             nodes: dict[str, list[Node]] = defaultdict(list)
             for node in instances.all_nodes(connection):
-                if not node.apart:
-                    nodes[node.instance_id].append(node)
-                elif topology_of(spec_codes[node.instance_id]).is_cluster:
-                    replaced.add(node.instance_id)
-            changing = _changing(connection)
-        self._remember(nodes)
-        access = {instance_id: self._context.access(found) for instance_id, found in secrets.items()}
-        return {
-            instance_id: Subject(
-                instance_id=instance_id,
-                record=self._record(instance_id, nodes[instance_id], changing, started),
-                access=access[instance_id],
-                topology=topology_of(spec_codes[instance_id]),
+                nodes[node.instance_id].append(node)
+            changing = _changing(connection, tasks.active(connection))
+        for instance_id in self._ids.keys() | self._former.keys() | nodes.keys():
+            self._remember(instance_id, nodes.get(instance_id, ()))
+        found = (
+            self._subject(
+                instance_id,
+                spec_codes[instance_id],
+                nodes[instance_id],
+                secrets=secret,
+                changing=changing,
+                started=started,
             )
-            for instance_id in secrets
-            if nodes[instance_id] and instance_id not in replaced
-        }
+            for instance_id, secret in secrets.items()
+        )
+        return {subject.instance_id: subject for subject in found if subject}
 
-    def _record(
-        self, instance_id: str, nodes: list[Node], changing: Mapping[str, frozenset[str]], started: Set[str]
-    ) -> Record:
+    def read_one(self, instance_id: str, started: Set[str]) -> Subject | None:
+        """Read one instance. None if it is not one to check."""
+        with self._context.database.read() as connection:
+            instance = instances.find(connection, instance_id)
+            nodes = [*instances.nodes_of(connection, instance_id), *instances.apart_of(connection, instance_id)]
+            changing = _changing(connection, tasks.active_of(connection, instance_id))
+        self._remember(instance_id, nodes)
+        if instance is None or instance.status not in _CHECKED:
+            return None
+        return self._subject(
+            instance_id, instance.spec_code, nodes, secrets=instance, changing=changing, started=started
+        )
+
+    def _subject(
+        self,
+        instance_id: str,
+        spec_code: str,
+        recorded: Sequence[Node],
+        *,
+        secrets: Instance | instances.Secrets,
+        changing: Mapping[str, frozenset[str]],
+        started: Set[str],
+    ) -> Subject | None:
+        topology, nodes = topology_of(spec_code), [node for node in recorded if not node.apart]
+        if not nodes or (topology.is_cluster and len(nodes) < len(recorded)):
+            return None
         never_started = {node.id for node in nodes} - started
-        return Record(
+        record = Record(
             nodes=nodes,
             former=frozenset(self._former.get(instance_id, ())),
             changing=changing.get(instance_id, frozenset()) | never_started,
             idle=instance_id not in changing,
         )
+        return Subject(instance_id=instance_id, record=record, access=self._context.access(secrets), topology=topology)
 
-    def _remember(self, nodes: Mapping[str, list[Node]]) -> None:
-        now = time.monotonic()
-        ids = {instance_id: {node.id for node in found} for instance_id, found in nodes.items()}
-        for instance_id, before in self._ids.items():
-            for node_id in before - ids.get(instance_id, set()):
-                self._former[instance_id][node_id] = now + _FORMER_SECONDS
-        for instance_id, former in list(self._former.items()):
-            own = ids.get(instance_id, set())
-            recent = {node_id: until for node_id, until in former.items() if until > now and node_id not in own}
-            if recent:
-                self._former[instance_id] = recent
-            else:
-                del self._former[instance_id]
-        self._ids = ids
+    def _remember(self, instance_id: str, recorded: Sequence[Node]) -> None:
+        """Remember the nodes of an instance, and for ten minutes those that it had."""
+        now, own = time.monotonic(), {node.id for node in recorded if not node.apart}
+        former = self._former.pop(instance_id, {})
+        for node_id in self._ids.pop(instance_id, set()) - own:
+            former[node_id] = now + _FORMER_SECONDS
+        if recent := {node_id: until for node_id, until in former.items() if until > now and node_id not in own}:
+            self._former[instance_id] = recent
+        if own:
+            self._ids[instance_id] = own
 
 
-def _changing(connection: sa.Connection) -> dict[str, frozenset[str]]:
-    """Ids of nodes that tasks add, remove or restart now, by the ids of instances with an unfinished task."""
+def _changing(connection: sa.Connection, active: Iterable[Task]) -> dict[str, frozenset[str]]:
+    """Ids of nodes that these tasks add, remove or restart now, by the ids of their instances."""
     found: dict[str, frozenset[str]] = {}
-    for task in tasks.active(connection):
+    for task in active:
         nodes = changing_nodes(tasks.load(connection, task.id)) if task.status == "EXECUTING" else frozenset()
         found[task.instance_id] = found.get(task.instance_id, frozenset()) | nodes
     return found

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 _SETTLE_SECONDS = 0.5
 _DETAIL_LIMIT = 1000
+_STORED_AT_ONCE = 200
+"""Incidents that begin or end in one transaction. A host that falls silent may have thousands of instances, and other
+writers must not wait for all of them."""
 
 Fault = tuple[str, FaultKind]
 """Id of an instance, and the kind of its fault."""
@@ -68,7 +71,7 @@ class Incidents:
 
     def kinds_of(self, instance_id: str) -> set[FaultKind]:
         """Kinds of faults that are reported for the instance."""
-        return {kind for reported_id, kind in self._reported if reported_id == instance_id}
+        return {kind for kind in RULES if (instance_id, kind) in self._reported}
 
     def of_kind(self, kind: FaultKind) -> set[str]:
         """Ids of instances for which this kind of fault is reported."""
@@ -87,14 +90,14 @@ class Incidents:
             if counter is not None and (reported, counter) == settled:
                 await asyncio.sleep(_SETTLE_SECONDS)
                 continue
-            begun, ended = await in_background(self._settle, reported)
+            begun, ended, later = await in_background(self._settle, reported)
             settled = reported, counter
             for incident in begun:
                 self._open[incident.instance_id, incident.kind] = incident
                 self.begun[incident.kind] += 1
                 with about(instance_id=incident.instance_id):
                     log.error("incident of instance %s: %s: %s", incident.instance_id, incident.kind, incident.detail)
-            for fault in self._brief & reported.keys():
+            for fault in self._brief & reported.keys() - later:
                 self._brief.remove(fault)
                 self._reported.pop(fault, None)
             for incident in ended:
@@ -103,32 +106,30 @@ class Incidents:
                     log.info("incident of instance %s has ended: %s", incident.instance_id, incident.kind)
             await asyncio.sleep(_SETTLE_SECONDS)
 
-    def _settle(self, reported: Mapping[Fault, str]) -> tuple[list[Incident], list[Incident]]:
-        """Write reports to the database, if they differ from it; the incidents that began and ended."""
+    def _settle(self, reported: Mapping[Fault, str]) -> tuple[list[Incident], list[Incident], set[Fault]]:
+        """Write reports to the database, if they differ from it. Return the incidents that began and ended, and the
+        faults of those that begin in the next round."""
         with self._database.read() as connection:
             statuses = instances.statuses(connection)
         if not self._differs(reported, statuses):
-            return [], []
+            return [], [], set()
         with self._database.write() as connection:
             statuses = instances.statuses(connection)
             faults = {fault: detail for fault, detail in reported.items() if fault[0] in statuses}
-            begun = [
-                _new_incident(fault, statuses[fault[0]][0], detail)
-                for fault, detail in faults.items()
-                if fault not in self._open
-            ]
+            new = [fault for fault in faults if fault not in self._open]
+            over = [fault for fault in self._open if fault not in faults][:_STORED_AT_ONCE]
+            begun = [_new_incident(fault, statuses[fault[0]][0], faults[fault]) for fault in new[:_STORED_AT_ONCE]]
             now = now_ms()
             ended = [
-                msgspec.structs.replace(incident, ended_at=max(now, incident.began_at))
-                for fault, incident in self._open.items()
-                if fault not in faults
+                msgspec.structs.replace(self._open[fault], ended_at=max(now, self._open[fault].began_at))
+                for fault in over
             ]
             for incident in begun:
                 incidents.begin(connection, incident)
             for incident in ended:
                 incidents.end(connection, incident)
-            _change_statuses(connection, faults, statuses)
-        return begun, ended
+            _change_statuses(connection, {*self._open, *new[:_STORED_AT_ONCE]}.difference(over), statuses)
+        return begun, ended, set(new[_STORED_AT_ONCE:])
 
     def _differs(self, reported: Mapping[Fault, str], statuses: _Statuses) -> bool:
         faults = {fault for fault in reported if fault[0] in statuses}
@@ -148,7 +149,7 @@ def _new_incident(fault: Fault, project_id: str, detail: str) -> Incident:
     )
 
 
-def _change_statuses(connection: sa.Connection, faults: Mapping[Fault, str], statuses: _Statuses) -> None:
+def _change_statuses(connection: sa.Connection, faults: Iterable[Fault], statuses: _Statuses) -> None:
     for instance_id, status, code in _changes(faults, statuses):
         instances.change(connection, instance_id, status=status, error_code=code, updated_at=now_ms())
 

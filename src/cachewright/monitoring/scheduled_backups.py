@@ -12,7 +12,7 @@ from cachewright.clock import Clock, now_ms
 from cachewright.errors import ApiError
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.logs import RARELY
-from cachewright.model.backup_policies import DAY_MS, Attempt, is_due, policy_of
+from cachewright.model.backup_policies import ATTRIBUTE, DAY_MS, Attempt, is_due, policy_of
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import Task
@@ -55,7 +55,7 @@ class ScheduledBackups:
         with self._database.read() as connection:
             due = [
                 instance
-                for instance in instances.every(connection)
+                for instance in instances.with_attribute(connection, ATTRIBUTE)
                 if instance.status == "RUNNING" and self._is_due(connection, instance, now)
             ]
         for instance in due:

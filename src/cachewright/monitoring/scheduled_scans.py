@@ -33,6 +33,8 @@ from cachewright.threads import in_background
 log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 5.0
+_ATTRIBUTES = (ATTRIBUTE, *map(daily_attribute, ANALYSES))
+"""Names of the attributes that store schedules."""
 
 Submit = Callable[[Operation[Any, Any], Principal, str, Any, Callable[[Instance], Mapping[str, Any]]], object]
 """Starts an operation on an instance in the name of a user, and stores the returned attributes of the instance
@@ -75,8 +77,9 @@ class ScheduledScans:
 
     def _due(self, now: int) -> list[tuple[Instance, Due]]:
         with self._database.read() as connection:
-            running = [instance for instance in instances.every(connection) if instance.status == "RUNNING"]
-            return [(instance, due) for instance in running for due in _due_of(connection, instance, now)]
+            found = [instance for name in _ATTRIBUTES for instance in instances.with_attribute(connection, name)]
+            running = {instance.id: instance for instance in found if instance.status == "RUNNING"}
+            return [(instance, due) for instance in running.values() for due in _due_of(connection, instance, now)]
 
 
 def _start(attribute: str, now: int) -> Callable[[Instance], Mapping[str, Any]]:

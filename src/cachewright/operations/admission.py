@@ -1,7 +1,7 @@
 """Whether hosts and quota have room for a change: the figures of `capacity`, read from the database and the hosts."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -14,8 +14,7 @@ from cachewright.operations import OPERATIONS
 from cachewright.operations.node_placement import allocated_by_host, taking_hosts
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Allocated, Limits, Request, Shortage, Size
-from cachewright.store import instances, tasks
-from cachewright.store.allocations import allocations
+from cachewright.store import allocations, counts, instances, tasks
 
 
 def require_room(
@@ -51,28 +50,32 @@ def allocated(
 
     :param on: hosts whose nodes the second figure counts; None for all.
     """
-    reserving = {task.instance_id: task for task in tasks.unfinished(connection) if _reserves_room(task)}
-    owners: dict[str, str] = {}
-    sizes: defaultdict[str, Size] = defaultdict(Size)
-    hosted: defaultdict[str, Size] = defaultdict(Size)
-    for allocation in allocations(connection):
-        owners[allocation.instance_id] = allocation.project_id
+    project, everywhere = Size(), Size()
+    for allocation in allocations.of_projects(connection):
         size = Size(allocation.nodes, allocation.maxmemory)
-        sizes[allocation.instance_id] += size
-        if on is None or allocation.host_name in on:
-            hosted[allocation.instance_id] += size
-    project, host = Allocated(), Allocated()
-    for instance_id, owner in owners.items():
-        if instance_id == without:
-            continue
-        size, there = sizes[instance_id], hosted[instance_id]
-        if task := reserving.get(instance_id):
-            during = _size_during(task, instances.nodes_of(connection, instance_id)) or size
-            size, there = during, there + during - size
-        host = Allocated(host.instances + 1, host.size + there)
-        if owner == project_id:
-            project = Allocated(project.instances + 1, project.size + size)
-    return project, host
+        project += size if allocation.project_id == project_id else Size()
+        everywhere += size if on is None or allocation.host_name in on else Size()
+    numbers = counts.by_project(connection)
+    if without is not None and (instance := instances.find(connection, without)):
+        size, there = _sizes_of(connection, without, on)
+        project -= size if instance.project_id == project_id else Size()
+        everywhere -= there
+        numbers[instance.project_id] -= 1
+    for task in _reserving(connection):
+        during = _size_during(task, instances.nodes_of(connection, task.instance_id))
+        if during is not None and task.instance_id != without:
+            growth = during - _sizes_of(connection, task.instance_id, on)[0]
+            project += growth if task.project_id == project_id else Size()
+            everywhere += growth
+    return Allocated(numbers.get(project_id, 0), project), Allocated(sum(numbers.values()), everywhere)
+
+
+def _sizes_of(connection: sa.Connection, instance_id: str, on: Collection[str] | None) -> tuple[Size, Size]:
+    """Return the nodes of an instance, and those of them on these hosts."""
+    found = allocations.of_instances(connection, [instance_id])
+    sizes = {allocation.host_name: Size(allocation.nodes, allocation.maxmemory) for allocation in found}
+    there = [size for host_name, size in sizes.items() if on is None or host_name in on]
+    return sum(sizes.values(), Size()), sum(there, Size())
 
 
 def _growth_shortages(
@@ -92,9 +95,11 @@ def _growth_shortages(
     ]
 
 
-def _reserves_room(task: Task) -> bool:
-    operation = OPERATIONS.get(task.kind)
-    return operation is not None and operation.reserves_room
+def _reserving(connection: sa.Connection) -> Iterator[Task]:
+    """Yield the unfinished tasks that reserve room; the latest of each instance."""
+    kinds = [kind for kind, operation in OPERATIONS.items() if operation.reserves_room]
+    latest = {task.instance_id: task for kind in kinds for task in tasks.unfinished_of_kind(connection, kind)}
+    yield from latest.values()
 
 
 def _size_during(task: Task, nodes: Sequence[Node]) -> Size | None:

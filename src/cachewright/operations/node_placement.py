@@ -18,8 +18,7 @@ from cachewright.placement import capacity
 from cachewright.placement import hosts as placement
 from cachewright.placement.capacity import HostLimits, Limits, Size
 from cachewright.placement.hosts import HostRoom, NoHost
-from cachewright.store import hosts, instances, tasks
-from cachewright.store.allocations import allocations
+from cachewright.store import allocations, hosts, instances, tasks
 from cachewright.topologies import becomes_cluster
 from cachewright.topologies.topology import Topology
 
@@ -135,11 +134,12 @@ def allocated_by_host(connection: sa.Connection, without: str | None = None) -> 
     """Nodes of all projects by host, without those of the instance `without`. A node of an instance with an unfinished
     resize counts with the larger size."""
     sizes: defaultdict[str, Size] = defaultdict(Size)
-    for allocation in allocations(connection):
-        if allocation.host_name is not None and allocation.instance_id != without:
-            sizes[allocation.host_name] += Size(allocation.nodes, allocation.maxmemory)
-    for task in tasks.unfinished(connection):
-        if task.kind == RESIZE_KIND and task.instance_id != without:
+    for allocation in allocations.of_projects(connection):
+        sizes[allocation.host_name] += Size(allocation.nodes, allocation.maxmemory)
+    for allocation in allocations.of_instances(connection, [without] if without else []):
+        sizes[allocation.host_name] -= Size(allocation.nodes, allocation.maxmemory)
+    for task in tasks.unfinished_of_kind(connection, RESIZE_KIND):
+        if task.instance_id != without:
             for host_name, growth in _growth(connection, task):
                 sizes[host_name] += Size(0, growth)
     return sizes

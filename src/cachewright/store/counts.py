@@ -1,4 +1,4 @@
-"""Numbers of instances in each status, of unfinished tasks and of waiting deliveries."""
+"""Numbers of instances in each status and of each project, of unfinished tasks and of waiting deliveries."""
 
 import sqlalchemy as sa
 
@@ -10,6 +10,12 @@ def by_status(connection: sa.Connection, project_id: str) -> dict[str, int]:
     query = sa.select(instances.c.status, sa.func.count()).where(instances.c.project_id == project_id)
     rows = connection.execute(query.group_by(instances.c.status))
     return {row[0]: row[1] for row in rows}
+
+
+def by_project(connection: sa.Connection) -> dict[str, int]:
+    """Return the number of instances of each project that has any. Only for the server itself."""
+    query = sa.select(instances.c.project_id, sa.func.count()).group_by(instances.c.project_id)
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def instances_of_all(connection: sa.Connection) -> dict[str, int]:

@@ -15,7 +15,12 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cachewright.errors import CachewrightError
 
 _OWNER_ONLY = stat.S_IRUSR | stat.S_IWUSR
-_MOST_CACHED = 1024
+_SHORT = 256
+"""Length of sealed passwords, and of nothing longer."""
+
+_MOST_SHORT, _MOST_LONG = 65_536, 1024
+"""Numbers of secrets that are cached. Loops read the passwords of all instances in the same order, so a cache for fewer
+would be of no use to them. A password takes about half a kilobyte there."""
 
 
 class WrongKey(CachewrightError):
@@ -37,14 +42,15 @@ class SecretCipher:
         except ValueError as error:
             raise WrongKey(f"{source}: not a key: {error}") from error
         # Requests use the same few secrets repeatedly. Caching is safe: the key that decrypts them is in memory too.
-        self._cached = lru_cache(_MOST_CACHED)(self._decrypted)
+        self._short = lru_cache(_MOST_SHORT)(self._decrypted)
+        self._long = lru_cache(_MOST_LONG)(self._decrypted)
 
     def encrypt(self, text: str) -> str:
         return self._fernet.encrypt(text.encode()).decode()
 
     def decrypt(self, sealed: str) -> str:
         """Return the secret. Raises WrongKey if it was encrypted with another key."""
-        return self._cached(sealed)
+        return self._short(sealed) if len(sealed) <= _SHORT else self._long(sealed)
 
     def decrypt_once(self, sealed: str) -> str:
         """Same as `decrypt`, for texts that are large or rarely read: they are not cached."""

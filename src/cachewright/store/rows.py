@@ -1,5 +1,6 @@
 """Conversion of records to rows and back. Nested members are stored as JSON text."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -21,8 +22,16 @@ def columns(**values: Any) -> dict[str, Any]:
     return {name: msgspec.json.encode(value).decode() if name in _NESTED else value for name, value in values.items()}
 
 
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> Mapping[str, str]:
+    """Return the names of the members by the names of their columns, which are of a subclass of `str`."""
+    return {name: name for name in kind.__struct_fields__}
+
+
 def from_row(kind: type[Record], row: Mapping[Any, Any]) -> Record:
-    fields = {name: row[name] for name in kind.__struct_fields__ if name in row}
+    known = _fields(kind)
+    columns_read = zip(row.keys(), row.values(), strict=True)  # a look-up by name takes much longer
+    fields = {known[name]: value for name, value in columns_read if name in known}
     for name in _NESTED & fields.keys():
         fields[name] = msgspec.json.decode(fields[name])
     return msgspec.convert(fields, kind, strict=False)  # SQLite has no boolean type

@@ -24,7 +24,7 @@ from cachewright.store.workflow_values import restrict_dbos
 from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import Operation
 from cachewright.tasks.queue import WakeableQueue
-from cachewright.tasks.recorder import TaskRecorder
+from cachewright.tasks.recorder import KEEP_SECONDS, TaskRecorder
 from cachewright.tasks.run import TaskRun
 
 log = logging.getLogger(__name__)
@@ -38,11 +38,20 @@ WORKFLOW_VERSION = "1"
 IDLE_TRANSACTION_SECONDS = 10.0
 """As in the sessions of the store: a frozen process must not hold locks forever."""
 
+_KEPT_PER_SECOND = 200.0
+"""Writes of counters of all tasks. More would take the time of the only writer from requests, and from begins and ends
+of sub-steps."""
+
 _RECOVERIES = 1_000_000
 _DELETED_PER_BATCH = 500
 _ENDED_RUNS = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _RUNS_KEPT = timedelta(hours=1)
 _engine: "Engine | None" = None
+
+
+def keep_seconds(tasks: int) -> float:
+    """Return the pause between two writes of the counters of a task, while so many tasks run."""
+    return max(KEEP_SECONDS, tasks / _KEPT_PER_SECOND)
 
 
 class Engine:
@@ -174,7 +183,7 @@ class Engine:
     async def _run(self, recorder: TaskRecorder) -> None:
         task = recorder.task
         self._running.add(task.id)
-        keeper = asyncio.create_task(recorder.keep())
+        keeper = asyncio.create_task(recorder.keep(lambda: keep_seconds(len(self._running))))
         try:
             await TaskRun(self.database, self.operations[task.kind], recorder).perform()
         finally:

@@ -1,6 +1,6 @@
 """State of one running task, and its persistence.
 
-State changes are written immediately, counters four times a second (`TaskRecorder.keep`). If the database is
+State changes are written immediately, counters up to four times a second (`TaskRecorder.keep`). If the database is
 unavailable, the task waits: each change must be stored before the next action. A write succeeds only over the revision
 that this recorder wrote last; a worker that was replaced meanwhile gets `StaleTask` and must stop.
 """
@@ -236,11 +236,11 @@ class TaskRecorder:
     def sub_step(self, sub_step_id: str) -> SubStep:
         return next(sub for step in self._task.steps for sub in step.sub_steps if sub.id == sub_step_id)
 
-    async def keep(self) -> None:
-        """Store counters and log stalls, until cancelled."""
+    async def keep(self, pause: Callable[[], float] = lambda: KEEP_SECONDS) -> None:
+        """Store counters and log stalls, until cancelled, with pauses of so many seconds."""
         detector = StallDetector()
         while True:
-            await asyncio.sleep(KEEP_SECONDS)
+            await asyncio.sleep(pause())
             await self.write()
             if self.control.state == "running":
                 for sub_step, seconds in detector.stalled(self._task, self._now()):
