@@ -86,6 +86,9 @@ async def perform(
         return Answer(error="HostSilent", text=reason)
     method = getattr(host, call.method)
     hints = get_type_hints(method)
+    if unknown := call.arguments.keys() - hints.keys():
+        text = f"the agent has no argument {min(unknown)!r} of {call.method!r}; upgrade it"
+        return Answer(error="HostSilent", text=text)
     arguments = {name: msgspec.convert(value, hints[name]) for name, value in call.arguments.items()}
     try:
         if inspect.iscoroutinefunction(method):
@@ -98,8 +101,8 @@ async def perform(
 
 def _refusal(call: Call, is_recorded: Callable[[str], bool], current_epoch: Callable[[], int]) -> str | None:
     """Return why a call must not be performed; None if it may."""
-    if unknown := _unknown(call):
-        return f"the agent has no {unknown}; upgrade it"
+    if call.method not in METHODS:
+        return f"the agent has no method {call.method!r}; upgrade it"
     if time.time() > call.expires_at:
         return "the call has expired, or the clocks of the machines differ"
     if call.method in CHANGING and (call.epoch is None or call.epoch < current_epoch()):
@@ -117,11 +120,3 @@ def _names(arguments: Mapping[str, Any]) -> Iterator[str]:
     yield from (arguments[name] for name in ("file", "folder", "new", "former") if name in arguments)
     yield from arguments.get("files", ())
     yield from (value for name, value in arguments.get("job", {}).items() if name == "folder")
-
-
-def _unknown(call: Call) -> str | None:
-    """Return what a later release calls that this one does not have; None if it has all."""
-    if call.method not in METHODS:
-        return f"method {call.method!r}"
-    unknown = call.arguments.keys() - inspect.signature(getattr(Host, call.method)).parameters.keys()
-    return f"argument {min(unknown)!r} of {call.method!r}" if unknown else None
