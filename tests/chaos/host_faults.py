@@ -1,0 +1,64 @@
+"""What strikes hosts on a network, by a seed: one is cut off, does not hear or is not heard, is slow, or dies."""
+
+import random
+import time
+from collections.abc import Callable
+
+from agents import Hosts
+from machines import Machines
+
+_SLOW_SECONDS, _LOSS = 0.05, 0.025
+
+
+class HostFaults:
+    """Decisions by the seed, and the list of what happened. One host is struck at a time.
+
+    :param longest: of strikes, in seconds.
+    """
+
+    def __init__(self, machines: Machines, hosts: Hosts, seed: int, longest: float) -> None:
+        self.hosts = hosts
+        self.random = random.Random(seed)
+        self.events: list[str] = []
+        self._machines = machines
+        self._longest = longest
+        self._begun = time.monotonic()
+
+    def note(self, event: str) -> None:
+        self.events.append(f"{time.monotonic() - self._begun:7.2f} s  {event}")
+
+    def pause(self, longest: float) -> None:
+        time.sleep(self.random.uniform(0, longest))
+
+    def strike(self) -> None:
+        """Strike a host for a while, or the server for a moment."""
+        strikes: list[tuple[str, Callable[[str], None]]] = [
+            ("cut off", self._machines.cut),
+            ("not heard", self._machines.silence),
+            ("deaf", self._machines.deafen),
+            ("slow", lambda name: self._machines.slow(name, _SLOW_SECONDS, _LOSS)),
+            ("dead", self._die),
+            ("without its server", self._kill_server),
+        ]
+        what, strike = self.random.choice(strikes)
+        name, seconds = self.random.choice(sorted(self.hosts.agents)), self.random.uniform(1, self._longest)
+        self.note(f"{name} is {what} for {seconds:.1f} s")
+        strike(name)
+        try:
+            time.sleep(seconds)
+        finally:
+            self.heal(name)
+
+    def heal(self, name: str) -> None:
+        self._machines.heal(name)
+        agent = self.hosts.agents[name]
+        if agent.process is None or agent.process.poll() is not None:
+            agent.start()
+        self.note(f"{name} is healed")
+
+    def _die(self, name: str) -> None:
+        self.hosts.agents[name].die()
+
+    def _kill_server(self, _: str) -> None:
+        self.hosts.server.kill()
+        self.hosts.server.start()
