@@ -40,5 +40,5 @@ def test_nodes_that_run_and_do_not_answer_are_counted_by_host() -> None:
         (node("e", "h3"), None),
         (node("f", "h4"), None),  # a host that does not report
     ]
-    assert unreached(hosts, {"local", "h2", "h3"}, measured) == {"h2": 1, "h3": 1}
+    assert unreached(hosts, {"local", "h2", "h3"}, measured) == {"local": 0, "h2": 1, "h3": 1}
     assert unreached([host("h2")], {"h2"}, []) == {"h2": 0}

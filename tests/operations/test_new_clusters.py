@@ -16,7 +16,7 @@ from valkey.exceptions import MovedError, ResponseError
 
 from caches import FAULTS, states
 from cachewright.flavors import parse
-from sdk_calls import PASSWORD, created, ended, is_held, newest_task, progress, show, spec
+from sdk_calls import PASSWORD, created, ended, is_held, newest_task, progress, resize, show, spec
 from serving import Server, until
 
 SINGLE, HA = "redis.single.xu1.large.1", "redis.ha.xu1.large.r2.1"
@@ -206,7 +206,7 @@ def test_a_change_that_is_cancelled_after_its_cut_over_leaves_a_cluster(server: 
         until(lambda: not server.call("GET", f"{path}/state")[1]["incidents"], "an incident is left")
         assert states(caches_of(client, instance_id)) == {"ok"}
         writer.wait_for(100)
-        succeeded(server, client, instance_id, change(client, instance_id, 3), spec(3))
+        succeeded(server, client, instance_id, resize(client, instance_id, 3), spec(3))
         writer.wait_for(100)
     caches = caches_of(client, instance_id)
     writer.verify(caches)

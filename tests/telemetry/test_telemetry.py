@@ -131,6 +131,7 @@ def test_nodes_and_loops_are_told_of(server: Server, scaled: tuple[str, str, str
         "gateways",
         "hosts",
         "housekeeping",
+        "presence",
         "proxy watch",
         "backup retention",
         "scheduled backups",

@@ -18,7 +18,7 @@ class Reach:
         self._statistics = statistics
 
     def unreached(self) -> dict[str, int]:
-        """Return the number of these nodes by the name of each other host that reports. Blocks."""
+        """Return the number of these nodes by the name of each host that reports. Blocks."""
         reporting = self._host.measured().keys()
         with self._database.read() as connection:
             records = hosts.every(connection)
@@ -28,15 +28,16 @@ class Reach:
 def unreached(
     records: Iterable[HostRecord], reporting: Collection[str], measured: Iterable[tuple[Node, NodeStats | None]]
 ) -> dict[str, int]:
-    """Return the number of nodes, by host, that run there and do not answer. Pure.
+    """Return the number of nodes, by host, that run there and do not answer; 0 for the server's own machine, which has
+    no agent. Pure.
 
     :param reporting: names of hosts that report.
     :param measured: nodes that should run, with None for one that does not answer.
     """
     running = {
-        record.name: record.report.processes
+        record.name: record.report.processes if record.report and record.name != EMBEDDED else {}
         for record in records
-        if record.report and record.name in reporting and record.name != EMBEDDED
+        if record.name in reporting
     }
     found = dict.fromkeys(running, 0)
     for node, stats in measured:
