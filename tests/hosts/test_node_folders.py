@@ -88,3 +88,10 @@ def test_a_reserve_of_the_disk_stays_free(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="almost full"):
         write_folder(tmp_path / "data", {"file": [b"x" * 30, b"x" * 51]})
     assert not list(tmp_path.iterdir()), "what was written is left"
+
+
+def test_a_deletion_that_was_interrupted_is_completed(tmp_path: Path) -> None:
+    (tmp_path / ".folder.leaving").mkdir()
+    (tmp_path / ".folder.leaving" / "file").write_text("left")
+    delete_folder(tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []

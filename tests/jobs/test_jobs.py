@@ -167,7 +167,7 @@ async def test_links_do_not_fill_the_disk(machine: Machine, monkeypatch: pytest.
 
 async def test_what_no_job_has_used_for_days_is_deleted(machine: Machine) -> None:
     old = time.time() - 4 * 24 * 3600
-    for name in ("snapshot-old", "fetched-old", "restored-old", "snapshot-new"):
+    for name in ("snapshot-old", "fetched-old", "restored-old", "snapshot-new", ".fetched-x.leaving-old"):
         (machine.node / name).mkdir()
         if name.endswith("old"):
             os.utime(machine.node / name, (old, old))

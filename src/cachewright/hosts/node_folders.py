@@ -80,12 +80,12 @@ def read_part(path: Path, start: int, length: int) -> bytes:
 
 
 def delete_folder(folder: Path) -> None:
-    """Delete a folder with its content, and what an interrupted `write_folder` has left of it. A folder that could be
-    deleted in part only has another name."""
-    shutil.rmtree(_partial(folder), ignore_errors=True)
+    """Delete a folder with its content, and what an interrupted `write_folder` or deletion has left of it. A folder
+    that could be deleted in part only has another name."""
+    leaving = folder.with_name(f".{folder.name}.leaving")
+    for rest in (_partial(folder), leaving):
+        shutil.rmtree(rest, ignore_errors=True)
     if folder.is_dir():
-        leaving = folder.with_name(f".{folder.name}.leaving")
-        shutil.rmtree(leaving, ignore_errors=True)
         folder.rename(leaving)
         shutil.rmtree(leaving, ignore_errors=True)
 

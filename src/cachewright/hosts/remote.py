@@ -156,11 +156,13 @@ class RemoteHost:
 
     async def exchange_folder(self, node_id: str, folder: str, *, new: str, former: str, grace_seconds: float) -> None:
         arguments: dict[str, Any] = {"folder": folder, "new": new, "former": former, "grace_seconds": grace_seconds}
-        await self._ask(None, "exchange_folder", grace_seconds + _START_SECONDS, node_id=node_id, **arguments)
+        seconds = grace_seconds + _START_SECONDS
+        await self._ask(None, "exchange_folder", seconds, while_reporting=True, node_id=node_id, **arguments)
 
     async def bring_back_folder(self, node_id: str, folder: str, *, former: str, grace_seconds: float) -> None:
         arguments: dict[str, Any] = {"folder": folder, "former": former, "grace_seconds": grace_seconds}
-        await self._ask(None, "bring_back_folder", grace_seconds + _START_SECONDS, node_id=node_id, **arguments)
+        seconds = grace_seconds + _START_SECONDS
+        await self._ask(None, "bring_back_folder", seconds, while_reporting=True, node_id=node_id, **arguments)
 
     async def delete_folders(self, node_id: str, *folders: str) -> None:
         for folder in folders:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import time
 from collections.abc import Coroutine, Mapping, Set
 from pathlib import Path
@@ -148,6 +149,9 @@ def _sweep(nodes_dir: Path, used: Set[Path]) -> None:
         for folder in nodes_dir.glob(f"*/{prefix}*"):
             if folder not in used and time.time() - folder.stat().st_mtime > _LEFT_SECONDS:
                 delete_folder(folder)
+        for rest in nodes_dir.glob(f"*/.{prefix}*"):  # of a deletion that was interrupted
+            if time.time() - rest.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(rest, ignore_errors=True)
 
 
 async def _perform(work: Work, job: Job) -> None:

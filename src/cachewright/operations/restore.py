@@ -6,7 +6,7 @@ while their ports are closed to clients, and serve it. Until that moment every f
 
 import asyncio
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -15,15 +15,13 @@ from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.flavors import parse
-from cachewright.hosts.calls import HostSilent
-from cachewright.hosts.host import NodeStartFailed
 from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node, node_elsewhere
-from cachewright.model.tasks import Step, SubStep, Task
+from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.backup import BackupParams
 from cachewright.operations.actions.checks import CheckResources, check_resources
 from cachewright.operations.actions.node_status import halt_node, settle
-from cachewright.operations.actions.restore import NodeData, former_folder, new_folder, work_folders
+from cachewright.operations.actions.restore import NodeData, former_folder
 from cachewright.operations.actions.takeover import (
     clear_data,
     clear_replica,
@@ -43,6 +41,7 @@ from cachewright.operations.restore_content import (
     require_reach,
 )
 from cachewright.operations.restore_files import RestoreFiles
+from cachewright.operations.restore_recovery import Revival, delete_new, nodes_of, sub_steps
 from cachewright.operations.restore_steps import (
     BACKUP_DOWNLOAD,
     DATA_LOAD,
@@ -198,31 +197,27 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Bring the former data back, unless clients may have written to the new data. Then replicas without that data
-        start empty. A node that has its data is supervised again, also if it does not start now."""
-        taken_over, halted = _is_taken_over(task), _nodes_of(task, halt_node.name)
+        start empty. A node that has its data is supervised again, also if it does not start now, as is one whose host
+        does not answer and whose data was not exchanged yet."""
+        taken_over, halted = _is_taken_over(task), nodes_of(task, halt_node.name)
         await asyncio.to_thread(_give_backup_up, context, task)
-        failures = []
+        revival = Revival(context, task)
         for node in await context.nodes(task.instance_id):
             if node.id in halted and not node.should_run:
-                try:
-                    await self._bring_data(context, task, node, taken_over=taken_over)
-                except (TimeoutError, OSError, ActionFailed, HostSilent) as failure:
-                    failures.append(f"node {node.id}: {failure}")
+                await revival.attempt(node, self._bring_data(context, task, node, taken_over=taken_over))
         files = RestoreFiles(context, task.id)
-        left = [node.id for node in await context.nodes(task.instance_id) if not await _delete_new(context, task, node)]
+        left = [node.id for node in await context.nodes(task.instance_id) if not await delete_new(context, task, node)]
         await files.delete(left)
         for node in await context.nodes(task.instance_id):
             if node.id in halted and node.should_run:
-                try:
-                    await context.host.start(node.id)
-                except (NodeStartFailed, HostSilent) as failure:
-                    failures.append(f"node {node.id} does not start: {failure}")
-        if failures:
-            raise ActionFailed(errors.NODE_START_FAILED, "; ".join(failures))
-        if halted:
-            await settle(context, task, sorted(halted), lambda done, of: None)
+                await revival.attempt(node, context.host.start(node.id))
+        if revival.failures:
+            raise ActionFailed(errors.NODE_START_FAILED, "; ".join(revival.failures))
+        answering = halted - revival.silent
+        if answering:
+            await settle(context, task, sorted(answering), lambda done, of: None)
         for node in await context.nodes(task.instance_id):
-            if node.id in halted:
+            if node.id in answering:
                 await context.host.delete_folders(node.id, former_folder(task.id))
 
     async def _bring_data(self, context: OperationContext, task: Task, node: Node, *, taken_over: bool) -> None:
@@ -231,19 +226,10 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
             await context.host.bring_back_folder(
                 node.id, DATA_FOLDER, former=former_folder(task.id), grace_seconds=_END_SECONDS
             )
-        elif node.id in _nodes_of(task, clear_replica.name, begun=False):
+        elif node.id in nodes_of(task, clear_replica.name, begun=False):
             await clear_data(context, task, node.id)
         await context.host.write_files(node.id, await context.files(await context.instance(task), node))
         await context.change_node(node.id, should_run=True)
-
-
-async def _delete_new(context: OperationContext, task: Task, node: Node) -> bool:
-    """Delete what the task has made for a node. False if its host does not answer: the node is as it was."""
-    try:
-        await context.host.delete_folders(node.id, new_folder(task.id), *work_folders(task.id, node))
-    except HostSilent:
-        return False
-    return True
 
 
 def _safety_request(instance: Instance, task: Task) -> BackupRequest:
@@ -282,18 +268,8 @@ def _is_taken_over(task: Task) -> bool:
     """Whether `take_over` has begun, and was not cancelled before it did anything."""
     return any(
         sub_step.action == take_over.name and sub_step.begin_time is not None and sub_step.error_code != CANCELLED
-        for sub_step in _sub_steps(task)
+        for sub_step in sub_steps(task)
     )
-
-
-def _nodes_of(task: Task, action: str, *, begun: bool = True) -> set[str]:
-    """Return the ids of the nodes of all sub-steps with this action, or of those that have begun."""
-    found = (sub_step for sub_step in _sub_steps(task) if sub_step.action == action)
-    return {sub_step.arguments["node_id"] for sub_step in found if not begun or sub_step.begin_time is not None}
-
-
-def _sub_steps(task: Task) -> Iterator[SubStep]:
-    return (sub_step for step in task.steps for sub_step in step.sub_steps)
 
 
 RESTORE = Restore()
