@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from huaweicloudsdkdcs.v2 import ListGroupReplicationInfoRequest
 from valkey import Valkey
 
 from agents import Hosts
-from caches import cache, present, serves
+from caches import FAULTS, authority_of, cache, cache_by_tls, links, load, present, serves, states
 from postgres_server import PostgresServer
-from sdk_calls import PASSWORD, backed_up, created, ended, newest_task, resize, show, spec
+from sdk_calls import PASSWORD, backed_up, create_body, created, ended, newest_task, progress, resize, show, spec
 from serving import until
 from tls_binary import TLS_BINARY, needs_tls_binary
 from traffic import Traffic
@@ -146,8 +147,53 @@ def test_nobody_reads_what_travels_between_hosts(hosts: Hosts, instance_id: str,
     assert present(cache(client, instance_id), KEYS) == KEYS
 
 
+def test_clients_use_tls_on_other_hosts_and_nodes_move(hosts: Hosts, instance_id: str, tmp_path: Path) -> None:
+    server, client = hosts.server, hosts.server.client()
+    load(cache(client, instance_id), KEYS)
+
+    def switch(*, enabled: bool) -> str:
+        return str(server.call("PUT", f"instances/{instance_id}/ssl", {"enabled": enabled})[1]["job_id"])
+
+    task_id = switch(enabled=True)
+    until(lambda: progress(client, instance_id, task_id).step_details[-1].step_name == "Post-check.", "no plan")
+    server.kill()
+    server.start()
+    client = server.client()
+    assert ended(client, instance_id, task_id).status == "SUCCESS", server.call("GET", f"tasks/{task_id}")
+    authority = authority_of(server, instance_id, tmp_path)
+
+    def is_whole(nodes: int) -> bool:
+        try:
+            caches = cache_by_tls(client, instance_id, authority)
+            return (states(caches), links(caches), len(caches.get_nodes())) == ({"ok"}, {"up"}, nodes)
+        except FAULTS:  # while nodes start
+            return False
+
+    until(lambda: is_whole(4), "the cluster is not whole after the switch")
+    assert not serves(client, instance_id), "clients without TLS are refused"
+    assert ended(client, instance_id, resize(client, instance_id, 3, copies=2)).status == "SUCCESS"
+    until(lambda: is_whole(6), "the cluster is not whole with more nodes")
+    hosts.agents["h3"].nodes()[0].kill()
+    until(lambda: len(hosts.agents["h3"].nodes()) == 3 and is_whole(6), "a node is not started again")
+    assert (
+        server.call("PUT", f"instances/{instance_id}/available-zones", {"new_available_zones": ["az2", "local"]})[0]
+        == 204
+    )
+    assert ended(client, instance_id, newest_task(client, instance_id).id).status == "SUCCESS"
+    places = hosts.places(instance_id)
+    assert {name for names in places.values() for name in names} == {"h2", "local"}
+    until(lambda: is_whole(6), "the cluster is not whole after the moves")
+    assert present(cache_by_tls(client, instance_id, authority), KEYS) == KEYS
+    assert ended(client, instance_id, switch(enabled=False)).status == "SUCCESS"
+    until(lambda: serves(client, instance_id), "the cluster is not whole without TLS of clients")
+    assert present(cache(client, instance_id), KEYS) == KEYS
+
+
 def test_a_host_without_tls_is_named(hosts: Hosts) -> None:
     server, client = hosts.server, hosts.server.client()
+    refused = server.call("POST", "instances", body_with_tls())
+    assert (refused[0], refused[1]["error_code"]) == (400, "DCS.4036")
+    assert "valkey-server has not on h4" in refused[1]["error_msg"]
     instance_id = created(client, 2, az_codes=["az3", "az4"], copies=2)
     shown = {row["name"]: row["traffic"] for row in json.loads(hosts.run("hosts", "list", "--json"))}
     assert shown["h4"] == "plain: valkey-server has no TLS"
@@ -157,3 +203,8 @@ def test_a_host_without_tls_is_named(hosts: Hosts) -> None:
     assert 'cachewright_host_plain_nodes{host="h4"} 2.0' in server.metrics()
     refused = server.call("PUT", f"instances/{instance_id}/ssl", {"enabled": True})
     assert refused[1]["error_code"] == "DCS.4202"
+
+
+def body_with_tls() -> Any:
+    wished = create_body(1, az_codes=["az4"], enable_ssl=True)
+    return {name: value for name, value in wished.to_dict().items() if value is not None}

@@ -223,10 +223,10 @@ async def _complete_move(context: OperationContext, instance: Instance, nodes: S
 
 def tls_obstacle(instance: Instance, nodes: Sequence[Node], *, has_haproxy: bool) -> str | None:
     """Return why clients of the instance cannot have TLS; None if they can."""
-    if away := node_elsewhere(nodes):
-        return away
     if topology_of(instance.spec_code).is_cluster:
         return NO_TLS if instance.node_ca is None else None
+    if away := node_elsewhere(nodes):
+        return away
     return _proxy_obstacle(instance, nodes, has_haproxy=has_haproxy)
 
 

@@ -160,8 +160,6 @@ def immovable(instance: Instance) -> str | None:
         return "the sentinels of primary/standby instances run on the host of the server"
     if not topology.is_cluster:
         return "single instances have no replica that can take over"
-    if instance.server_certificate is not None:
-        return "instances with TLS of clients stay on the host of the server"
     if client_firewall.is_filtered(instance):
         return "instances with a whitelist stay on the host of the server"
     return None

@@ -71,8 +71,7 @@ def rooms(connection: sa.Connection, limits: Limits) -> list[HostRoom]:
 def hosts_of(topology: Topology, *, here: bool) -> Collection[str] | None:
     """Names of the hosts that can run an instance; None for all. Sentinels run on the host of the server.
 
-    :param here: whether the instance needs that host for other reasons: a proxy, TLS of clients, a whitelist,
-    the data of a backup.
+    :param here: whether the instance needs that host for other reasons: a proxy, a whitelist, the data of a backup.
     """
     return {EMBEDDED} if topology.has_sentinel or here else None
 
@@ -110,7 +109,7 @@ def place(
             nodes, possible, zones=asked, neighbours=neighbours, zone_of=zone_of, one_machine=only is not None
         )
     except NoHost as error:
-        names = ", ".join(room.name for room in without_tls)
+        names = ", ".join(room.name for room in without_tls if not asked or room.zone in asked)
         why = f"; the nodes have TLS, which valkey-server has not on {names}" if names else ""
         raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=f"{error}{why}") from error
 

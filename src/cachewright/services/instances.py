@@ -61,7 +61,7 @@ class InstanceService(msgspec.Struct, frozen=True):
         is_cluster = topology_of(request.flavor.spec_code).is_cluster
         with_proxy = self._has_proxy(request, has_tls=any(host.tls for host in limits.hosts.values()))
         behind = LOOPBACK if with_proxy and not is_loopback(self.host.address) else None
-        here = with_proxy or request.enable_ssl or (content is not None and not self._is_made_elsewhere(request))
+        here = with_proxy or (content is not None and not self._is_made_elsewhere(request))
         only = node_placement.hosts_of(topology_of(request.flavor.spec_code), here=here)
         version = next(iter(self.host.server_versions()), None)
         new = [
@@ -157,7 +157,7 @@ def _require_zones_of(connection: sa.Connection, only: Collection[str] | None, z
     possible = {host.zone for host in hosts.every(connection) if only is None or host.name in only}
     if others := [zone for zone in zones if zone not in possible]:
         there = ", ".join(sorted(possible))
-        reason = f"instances with sentinels, a proxy, TLS or some backups run in zone {there}, not in {others[0]}"
+        reason = f"instances with sentinels, a proxy or some backups run in zone {there}, not in {others[0]}"
         raise ApiError(errors.INVALID_PARAMETER, parameter="az_codes", reason=reason)
 
 

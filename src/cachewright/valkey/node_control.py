@@ -64,10 +64,14 @@ async def server_version(node: Node, access: Access) -> str:
         return str((await client.info("server"))["valkey_version"])
 
 
-async def tls_port(node: Node, access: Access) -> int:
-    """Return the port at which the node listens with TLS."""
-    async with connect(node, access) as client:
-        return int((await client.config_get("tls-port"))["tls-port"])
+async def tls_port(access: Access, *places: Node) -> int | None:
+    """Return the port at which a node listens with TLS. None if it answers at none of these `places`, which differ in
+    its TLS of clients."""
+    for node in places:
+        with suppress(*NODE_GONE):
+            async with connect(node, access) as client:
+                return int((await client.config_get("tls-port"))["tls-port"])
+    return None
 
 
 async def is_open_to_clients(node: Node, access: Access) -> bool:

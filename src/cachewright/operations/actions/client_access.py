@@ -112,10 +112,8 @@ async def _filter_cluster(context: OperationContext, step: StepContext, instance
 
 @action("switch node tls", NodeSwitch, timeout=SETTLE_SECONDS + LONGEST_GRACE_SECONDS, attempts=4, cancelling=10)
 async def switch_node_tls(context: OperationContext, step: StepContext, arguments: NodeSwitch) -> None:
-    """Ensure that a node of a cluster has restarted with TLS of clients, or without it, and is back in its cluster. The
-    record says so only then."""
+    """Ensure that a node of a cluster has restarted with TLS of clients, or without it, and is back in its cluster."""
     await ensure_restarted(context, step, arguments.node_id, client_tls=arguments.enabled)
-    await context.change_node(arguments.node_id, client_tls=arguments.enabled)
 
 
 async def return_nodes(
@@ -124,13 +122,9 @@ async def return_nodes(
     """Restart the nodes of a cluster that do not listen with this TLS of clients. Raises NodeStartFailed."""
 
     async def give_back(node: Node) -> None:
-        wanted = msgspec.structs.replace(node, client_tls=client_tls)
+        wanted, other = (msgspec.structs.replace(node, client_tls=tls) for tls in (client_tls, not client_tls))
         await context.change_node(node.id, client_tls=client_tls)
-        try:
-            listens = await node_control.tls_port(node, context.access(instance)) == wanted.tls_listener
-        except NODE_GONE:
-            listens = False
-        if not listens:
+        if await node_control.tls_port(context.access(instance), wanted, other) != wanted.tls_listener:
             await roll_back(context, instance, wanted)
 
     await asyncio.gather(*(give_back(node) for node in nodes if node.should_run))

@@ -119,7 +119,8 @@ async def ensure_restarted(
     client_tls: bool | None = None,
 ) -> None:
     """Perform `restart_node`, with a valkey-server of this version if one is given. `parameters` are values with which
-    the node starts and that are not recorded yet; so is `client_tls`, unless it is None."""
+    the node starts and that are not recorded yet. `client_tls`, unless it is None, is recorded when the node has
+    started with it: the control plane then reaches a node on another host at another port."""
     await step.wait_until_allowed()
     instance, nodes, views = await context.look(step.task)
     node = next(node for node in nodes if node.id == node_id)
@@ -128,8 +129,10 @@ async def ensure_restarted(
     started = node if client_tls is None else msgspec.structs.replace(node, client_tls=client_tls)
     begin_time = (step.sub_step.begin_time or 0) / 1000
     process = await context.host.process(node.id)
-    if client_tls is not None and process and await _listens_otherwise(context, instance, started):
-        begin_time = max(begin_time, time.time())
+    if client_tls is not None and process:
+        listener = await node_control.tls_port(context.access(instance), node, started)
+        if listener not in {None, started.tls_listener}:
+            begin_time = max(begin_time, time.time())
     if server_version and process and await _runs_another(context, instance, node, server_version):
         begin_time = max(begin_time, time.time())  # the supervisor may have started it with its former files
     if process is None or process.started_at < begin_time:
@@ -145,6 +148,8 @@ async def ensure_restarted(
         except TimeoutError as error:
             await context.views(instance, [node], needed="all")
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node.id} does not end: {error}") from error
+    if client_tls is not None:
+        await context.change_node(node.id, client_tls=client_tls)
     async with asyncio.timeout(SETTLE_SECONDS):
         node = await wait_until_answering(context, instance, started)
         await wait_until_admitted(context, instance, node, step.raise_if_cancelled)
@@ -152,14 +157,6 @@ async def ensure_restarted(
         while not await is_settled(topology, node, nodes, context.access(instance)):
             await asyncio.sleep(_POLL_SECONDS)
     await context.open_port(instance, node)
-
-
-async def _listens_otherwise(context: OperationContext, instance: Instance, node: Node) -> bool:
-    """Whether the node answers, and listens with TLS at another port than it should."""
-    try:
-        return await node_control.tls_port(node, context.access(instance)) != node.tls_listener
-    except NODE_GONE:
-        return False
 
 
 async def _runs_another(context: OperationContext, instance: Instance, node: Node, version: str) -> bool:

@@ -56,8 +56,7 @@ def store(
             present, spec_code = list(stored.values()), task.params.get("spec_code", instance.spec_code)
             topology, replaces = topology_of(spec_code), becomes_cluster(instance.spec_code, spec_code)
             behind_proxy = has_proxy(instance, present) or (topology.has_sentinel and context.host.has_haproxy)
-            needs_server = instance.server_certificate is not None or client_firewall.is_filtered(instance)
-            only = node_placement.hosts_of(topology, here=behind_proxy or needs_server)
+            only = node_placement.hosts_of(topology, here=behind_proxy or client_firewall.is_filtered(instance))
             placed: list[Node] = []
             if replaces:
                 placed = _placed_cluster(connection, limits, missing, asked)
