@@ -25,11 +25,18 @@ class TlsFront(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def tls_front(folder: Path, port: int, name: str = "127.0.0.1") -> Iterator[TlsFront]:
-    """TLS in front of a port, with a certificate of this name."""
+def tls_front(
+    folder: Path, port: int, name: str = "127.0.0.1", client_authority: str | None = None
+) -> Iterator[TlsFront]:
+    """TLS in front of a port, with a certificate of this name. With a `client_authority` (its certificate, PEM) clients
+    need a certificate of it."""
     authority = new_authority("test")
     (folder / "front.pem").write_text(server_certificate(authority, name))
-    while (found := _started(folder, port)) is None:
+    clients = ""
+    if client_authority is not None:
+        (folder / "clients.pem").write_text(client_authority)
+        clients = f" ca-file {folder}/clients.pem verify required"
+    while (found := _started(folder, port, clients)) is None:
         pass  # another program has taken the port
     process, front = found
     try:
@@ -39,12 +46,13 @@ def tls_front(folder: Path, port: int, name: str = "127.0.0.1") -> Iterator[TlsF
         process.wait()
 
 
-def _started(folder: Path, port: int) -> tuple[subprocess.Popen[bytes], int] | None:
+def _started(folder: Path, port: int, clients: str) -> tuple[subprocess.Popen[bytes], int] | None:
     front = next(free_ports("127.0.0.1", _PORTS, set()))
     config = folder / "front.cfg"
     config.write_text(
         "defaults\n    mode tcp\n    timeout connect 2s\n    timeout client 1h\n    timeout server 1h\n"
-        f"listen front\n    bind 127.0.0.1:{front} ssl crt {folder}/front.pem\n    server it 127.0.0.1:{port}\n"
+        f"listen front\n    bind 127.0.0.1:{front} ssl crt {folder}/front.pem{clients}\n"
+        f"    server it 127.0.0.1:{port}\n"
     )
     with (folder / "front.log").open("wb") as log:
         process = subprocess.Popen([str(HAPROXY), "-db", "-f", str(config)], stdout=log, stderr=log)

@@ -5,6 +5,12 @@ from typing import Any
 
 import pytest
 from contract import faults
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from huaweicloudsdkdcs.v2 import (
     BatchStopMigrationTasksBody,
     BatchStopMigrationTasksRequest,
@@ -14,10 +20,24 @@ from huaweicloudsdkdcs.v2 import (
 )
 from tenants import Tenant
 
+from cachewright.valkey.certificates import new_authority, node_certificate
+
 SECRET = "Source-password-1"
 NOWHERE = "0" * 32
 SOURCE = {"addrs": "10.0.0.7:6379, [fd00::7]:6379", "password": SECRET}
 
+_ISSUED = node_certificate(new_authority("clients"), "mover", address="127.0.0.1")
+_END = _ISSUED.index("-----BEGIN CERTIFICATE")
+KEY, CERTIFICATE = _ISSUED[:_END], _ISSUED[_END:]
+OTHER = node_certificate(new_authority("others"), "other", address="127.0.0.1")[:_END]
+LOCKED = (
+    load_pem_private_key(KEY.encode(), None)
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
+    .decode()
+)
+"""The key, encrypted."""
+
+SECRETS = [SECRET, *(text.splitlines()[1] for text in (KEY, CERTIFICATE, LOCKED, OTHER))]
 
 FILE = "https://bucket.example.com/dump.rdb?sign=secret"
 
@@ -55,7 +75,8 @@ def test_a_migration_that_is_created_and_then_configured(tenant: Tenant) -> None
     assert tenant.call("POST", f"migration-task/{made}/stop").refusal == (400, "DCS.4957")
 
     config = {"migration_method": "full_amount_migration", "resume_mode": "manual", "bandwidth_limit_mb": "50"}
-    ends = {"source_instance": SOURCE, "target_instance": {"id": target}}
+    source = {**SOURCE, "ssl_enabled": True, "ssl_cert": CERTIFICATE, "ssl_key": KEY}
+    ends = {"source_instance": source, "target_instance": {"id": target}}
     answer = tenant.call("POST", f"migration/{made}/task", config | ends)
     assert (answer.status, answer.json) == (200, {"id": made, "name": "move", "status": "MIGRATING"})
     shown = tenant.call("GET", f"migration-task/{made}").json
@@ -69,7 +90,7 @@ def test_a_migration_that_is_created_and_then_configured(tenant: Tenant) -> None
     task = tenant.call("GET", f"tasks/{shown['background_task_id']}")
     listed = tenant.call("GET", "migration-tasks", query="name=ov")
     for seen in (task, listed, answer, tenant.call("GET", f"migration-task/{made}")):
-        assert SECRET not in seen.body.decode()
+        assert not [secret for secret in SECRETS if secret in seen.body.decode()]
     assert faults(listed.json, "ListMigrationTaskResponse") == []
     assert listed.json["count"] == 1
     assert tenant.call("GET", "migration-tasks", query="name=other").json["count"] == 0
@@ -103,6 +124,12 @@ def test_a_migration_that_is_created_and_then_configured(tenant: Tenant) -> None
         ({"source_instance": {**SOURCE, "ssl_ca": "kein Schlüssel", "ssl_enabled": True}}, "DCS.4062"),
         ({"source_instance": {**SOURCE, "ssl_ca": "PEM without TLS"}}, "DCS.4062"),
         ({"source_instance": {**SOURCE, "ssl_check_hostname": False, "ssl_enabled": True}}, "DCS.4062"),
+        ({"source_instance": {**SOURCE, "ssl_cert": CERTIFICATE, "ssl_key": KEY}}, "DCS.4062"),
+        ({"source_instance": {**SOURCE, "ssl_enabled": True, "ssl_cert": CERTIFICATE}}, "DCS.4062"),
+        ({"source_instance": {**SOURCE, "ssl_enabled": True, "ssl_key": KEY}}, "DCS.4062"),
+        ({"source_instance": {**SOURCE, "ssl_enabled": True, "ssl_cert": KEY, "ssl_key": CERTIFICATE}}, "DCS.4062"),
+        ({"source_instance": {**SOURCE, "ssl_enabled": True, "ssl_cert": CERTIFICATE, "ssl_key": LOCKED}}, "DCS.4062"),
+        ({"source_instance": {**SOURCE, "ssl_enabled": True, "ssl_cert": CERTIFICATE, "ssl_key": OTHER}}, "DCS.4062"),
         ({"migration_method": "all"}, "DCS.4062"),
         ({"task_name": "1"}, "DCS.4062"),
         ({"source_instance": {"addrs": ""}}, "DCS.4062"),
@@ -121,6 +148,7 @@ def test_a_migration_that_is_created_and_then_configured(tenant: Tenant) -> None
 def test_bad_input_changes_nothing(tenant: Tenant, changed: dict[str, Any], code: str) -> None:
     answer = tenant.call("POST", "migration-task", body(tenant.instance()) | changed)
     assert answer.code == code
+    assert not [secret for secret in SECRETS if secret in answer.body.decode()]
     assert tenant.call("GET", "migration-tasks").json["count"] == 0
     assert tenant.call("GET", "tasks").json["task_count"] == "0"
 

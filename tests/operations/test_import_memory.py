@@ -54,6 +54,11 @@ async def test_memory_is_limited_while_a_gateway_does_not_answer(
     monkeypatch.setattr(gateways, "state", never)
     ended_first: list[int] = []
     monkeypatch.setattr("cachewright.operations.online_migrations.files.end_first", ended_first.append)
+    limited: list[int] = []
+    monkeypatch.setattr(
+        "cachewright.operations.online_migrations.gateway_limits.limit_process",
+        lambda pid, *, memory, file: limited.append(memory),
+    )
     files = loading(100, free)
     monkeypatch.setattr(files, "fetch", lambda file, progress: asyncio.sleep(0))
     step: Any = SimpleNamespace(raise_if_cancelled=lambda: None)
@@ -61,6 +66,8 @@ async def test_memory_is_limited_while_a_gateway_does_not_answer(
         await files.loaded(step, FILE, most, lambda state: None)
     assert (failed.value.code, failed.value.final) == (code, True)
     assert ended_first == [os.getpid()]
+    assert limited
+    assert min(limited) > most
 
 
 def test_the_kernel_ends_a_gateway_before_nodes() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from valkey import Valkey
 
+from cachewright.valkey.certificates import authority_certificate, new_authority, node_certificate
 from migrating import (
     SINGLE,
     content,
@@ -110,6 +111,37 @@ def _migrate_by_tls(server: Server, client: Any, target: str, source: OutsideSer
         trusted = {"ssl_enabled": True, "ssl_ca": front.authority}
         named = migrate(client, target, f"127.0.0.1:{front.port}", follow=False, **user, **trusted)
         reaches(client, named, "SUCCESS")
+    _migrate_with_a_certificate(server, client, target, source, folder)
+
+
+def _migrate_with_a_certificate(server: Server, client: Any, target: str, source: OutsideServer, folder: Path) -> None:
+    """Follow a source that asks its clients for a certificate, of its authority."""
+    authority, other = new_authority("clients"), new_authority("others")
+    with tls_front(folder, source.port, client_authority=authority_certificate(authority)) as front:
+        address = f"127.0.0.1:{front.port}"
+        trusted = {"ssl_enabled": True, "ssl_ca": front.authority}
+        for wrong in ({}, _certificate_of(other)):
+            failed = failed_migration(client, migrate(client, target, address, follow=False, **trusted, **wrong))
+            assert "cannot be reached" in failure(server, failed)
+        own = _certificate_of(authority)
+        migration_id = migrate(client, target, address, follow=True, **trusted, **own)
+        reaches(client, migration_id, "INCRMIGEATING")
+        source.client().set("by", "certificate")
+        cut_over(server, client, migration_id)
+    shown = server.call("GET", f"migration-task/{migration_id}")[1]
+    task = server.call("GET", f"tasks/{shown['background_task_id']}")[1]
+    secrets = [line for line in "".join(own.values()).splitlines() if not line.startswith("-----")]
+    assert len(secrets) > 4
+    kept = server.log() + str(shown) + str(task) + str(log(client, migration_id))
+    files = b"".join(path.read_bytes() for path in server.data_dir.glob("*") if path.is_file())
+    assert not [line for line in secrets if line in kept or line.encode() in files]
+
+
+def _certificate_of(authority: str) -> dict[str, str]:
+    """Members of a source with a certificate of an authority."""
+    pem = node_certificate(authority, "mover", address="127.0.0.1")
+    begin = pem.index("-----BEGIN CERTIFICATE")
+    return {"ssl_cert": pem[begin:], "ssl_key": pem[:begin]}
 
 
 def _import_files(server: Server, client: Any, target: str, inside: Any, source: OutsideServer) -> None:

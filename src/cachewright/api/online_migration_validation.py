@@ -4,6 +4,10 @@ import ssl
 from typing import Any
 from urllib.parse import quote
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from cachewright.api import requests
 from cachewright.api.requests import refused
 from cachewright.api.schemas.online_migration_bodies import (
@@ -18,6 +22,7 @@ from cachewright.model.online_migrations import SourceTls
 from cachewright.services.online_migrations import MigrationConfig
 from cachewright.valkey.sources.files import parse_file_url, without_query
 from cachewright.valkey.sources.source import SourceUnusable, split_address
+from cachewright.valkey.tls_context import load_identity
 
 _MOST_ADDRESSES = 32
 _MOST_MEGABYTES = 10240
@@ -40,6 +45,8 @@ def migration_config(body: MigrationBody | ConfigBody) -> MigrationConfig:
         source_name=_text("sentinel_name", source.sentinel_name),
         source_tls=_tls(source),
         source_ca=source.ssl_ca or None,
+        source_certificate=source.ssl_cert or None,
+        source_key=source.ssl_key or None,
         resume_mode=body.resume_mode,
         bandwidth_limit_mb=_limit(body.bandwidth_limit_mb),
     )
@@ -116,9 +123,11 @@ def _require_url(field: str, text: str) -> None:
 
 def _tls(source: SourceBody) -> SourceTls | None:
     if not source.ssl_enabled:
-        if source.ssl_ca:
-            raise refused("source_instance.ssl_ca", "it needs ssl_enabled")
+        for name, text in (("ssl_ca", source.ssl_ca), ("ssl_cert", source.ssl_cert), ("ssl_key", source.ssl_key)):
+            if text:
+                raise refused(f"source_instance.{name}", "it needs ssl_enabled")
         return None
+    _require_certificate(source)
     require_lines("source_instance.ssl_ca", source.ssl_ca)
     if source.ssl_ca:
         try:
@@ -129,6 +138,28 @@ def _tls(source: SourceBody) -> SourceTls | None:
         reason = "without ssl_ca the certificate of any server would do; name the authorities of the source"
         raise refused("source_instance.ssl_check_hostname", reason)
     return "host" if source.ssl_check_hostname else "chain"
+
+
+def _require_certificate(source: SourceBody) -> None:
+    """Raise ApiError DCS.4062 if the certificate of the client and its key do not belong together. It never contains a
+    part of them."""
+    require_lines("source_instance.ssl_cert", source.ssl_cert)
+    require_lines("source_instance.ssl_key", source.ssl_key)
+    if not source.ssl_cert and not source.ssl_key:
+        return
+    if not source.ssl_cert or not source.ssl_key:
+        missing = "ssl_key" if source.ssl_cert else "ssl_cert"
+        raise refused(f"source_instance.{missing}", "a certificate needs its private key, and a key its certificate")
+    try:
+        certificate = x509.load_pem_x509_certificates(source.ssl_cert.encode())[0]
+        key = load_pem_private_key(source.ssl_key.encode(), password=None)
+        load_identity(ssl.create_default_context(), f"{source.ssl_key}\n{source.ssl_cert}")
+        belongs = key.public_key() == certificate.public_key()
+    except (ssl.SSLError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        reason = "certificate and key are not both in PEM, or the key is encrypted or belongs to another certificate"
+        raise refused("source_instance.ssl_cert", reason) from error
+    if not belongs:
+        raise refused("source_instance.ssl_cert", "the key belongs to another certificate")
 
 
 def _addresses(source: SourceBody) -> str:

@@ -1,6 +1,7 @@
 """Memory, disk and processors of this machine."""
 
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -51,6 +52,16 @@ def end_first(pid: int) -> None:
     """Let the kernel end a process before all others if memory runs out. No effect if it has ended."""
     with suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+
+
+def limit_process(pid: int, *, memory: int, file: int) -> None:
+    """Limit the bytes of memory that a process may allocate, and of each file that it writes. It ends when it needs
+    more, and leaves no copy of its memory on the disk. Earlier limits are replaced. No effect if it has ended."""
+    limits = {resource.RLIMIT_DATA: memory, resource.RLIMIT_FSIZE: file, resource.RLIMIT_CORE: 0}
+    with suppress(ProcessLookupError):
+        for kind, most in limits.items():
+            _, highest = resource.prlimit(pid, kind)
+            resource.prlimit(pid, kind, (most if highest == resource.RLIM_INFINITY else min(most, highest), highest))
 
 
 def cpus() -> int:

@@ -32,6 +32,8 @@ class OnlineMigration(msgspec.Struct, frozen=True, kw_only=True):
     :ivar source_name: name of the primary at the sentinels of the source.
     :ivar source_tls: how the certificate of the source is verified; None for no TLS.
     :ivar source_ca: certificates of its authorities, PEM; None for those that the system knows.
+    :ivar source_certificate: certificate by which the source recognizes this server, with those of its authorities,
+        :ivar source_key: its private key, PEM. Both are never returned.
     :ivar source_files: URLs of files to import, one a line; they may contain signatures, so they are never returned.
     :ivar source_backup: id of a backup of the project to import.
     :ivar bandwidth_limit_mb: megabytes per second; None for no limit.
@@ -57,6 +59,8 @@ class OnlineMigration(msgspec.Struct, frozen=True, kw_only=True):
     source_name: str | None = None
     source_tls: SourceTls | None = None
     source_ca: str | None = None
+    source_certificate: str | None = None
+    source_key: str | None = None
     source_files: str | None = None
     source_backup: str | None = None
     target_id: str | None = None

@@ -50,6 +50,8 @@ class MigrationConfig(msgspec.Struct, frozen=True, kw_only=True):
     source_name: str | None
     source_tls: SourceTls | None = None
     source_ca: str | None = None
+    source_certificate: str | None = None
+    source_key: str | None = None
     source_files: str | None = None
     source_backup: str | None = None
     resume_mode: ResumeMode = "auto"

@@ -1,4 +1,5 @@
-"""Queries on migrations from outside and their logs. Passwords of sources and URLs are stored encrypted."""
+"""Queries on migrations from outside and their logs. Passwords, keys and certificates for sources, and URLs are stored
+encrypted."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from cachewright.store.database import secret_cipher
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import online_migration_events, online_migrations, tasks
 
-_SECRETS = ("source_password", "source_files")
+_SECRETS = ("source_password", "source_certificate", "source_key", "source_files")
 
 MOST_EVENTS = 1000
 """Entries that are kept of the log of one migration."""

@@ -26,6 +26,8 @@ class SourceBody(msgspec.Struct, frozen=True, kw_only=True):
     :ivar ssl_enabled: whether the source is reached by TLS, :ivar ssl_ca: certificates of its authorities, PEM; empty
         for those that the system knows, :ivar ssl_check_hostname: whether its certificate must have the name of the
         host. Extensions.
+    :ivar ssl_cert: certificate for a source that asks its clients for one, and those of its authorities, PEM,
+        :ivar ssl_key: its private key, PEM. Extensions that are never returned.
     """
 
     id: _Text = ""
@@ -36,6 +38,8 @@ class SourceBody(msgspec.Struct, frozen=True, kw_only=True):
     ssl_enabled: bool = False
     ssl_ca: _Certificates = ""
     ssl_check_hostname: bool = True
+    ssl_cert: _Certificates = ""
+    ssl_key: _Certificates = ""
 
 
 class FileBody(msgspec.Struct, frozen=True):

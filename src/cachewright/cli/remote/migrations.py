@@ -93,6 +93,10 @@ def start(
     tls_any_host: Annotated[
         bool, Parameter(negative="", help="Accept a certificate of these authorities with any name.")
     ] = False,
+    tls_cert: Annotated[
+        Path | None, Parameter(help="File with the certificate for a source that asks its clients for one.")
+    ] = None,
+    tls_key: Annotated[Path | None, Parameter(help="File with the private key of that certificate.")] = None,
     no_password: Annotated[bool, Parameter(negative="", help="The source has no password.")] = False,
     password_stdin: FromStdin = False,
     bandwidth_mb: Annotated[int | None, Parameter(help="Limit in megabytes per second.")] = None,
@@ -118,7 +122,7 @@ def start(
             "password": None if no_password else _source_password(password_stdin),
             "username": user,
             "sentinel_name": sentinel_name,
-            **_tls(tls, tls_ca, tls_any_host),
+            **_tls(tls, tls_ca, tls_any_host, tls_cert, tls_key),
         },
         "target_instance": {"id": target_id},
         "resume_mode": resume,
@@ -269,19 +273,32 @@ def _finish(server: ApiClient, migration_id: str, result: Any, wait: bool, json:
         print(result)
 
 
-def _tls(enabled: bool, authorities: Path | None, any_host: bool) -> dict[str, Any]:
+def _tls(
+    enabled: bool, authorities: Path | None, any_host: bool, certificate: Path | None, key: Path | None
+) -> dict[str, Any]:
     """Members of the source about TLS."""
     if not enabled:
-        if authorities or any_host:
-            raise UsageError("--tls-ca and --tls-any-host need --tls")
+        if authorities or any_host or certificate or key:
+            raise UsageError("--tls-ca, --tls-any-host, --tls-cert and --tls-key need --tls")
         return {}
+    if bool(certificate) != bool(key):
+        raise UsageError("--tls-cert and --tls-key need each other")
     if any_host and not authorities:
         raise UsageError("--tls-any-host needs --tls-ca: with other authorities the certificate of any server would do")
+    return {
+        "ssl_enabled": True,
+        "ssl_ca": _content(authorities),
+        "ssl_check_hostname": not any_host,
+        "ssl_cert": _content(certificate),
+        "ssl_key": _content(key),
+    }
+
+
+def _content(file: Path | None) -> str:
     try:
-        text = authorities.read_text() if authorities else ""
+        return file.read_text() if file else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{authorities} cannot be read: {error}") from error
-    return {"ssl_enabled": True, "ssl_ca": text, "ssl_check_hostname": not any_host}
+        raise UsageError(f"{file} cannot be read: {error}") from error
 
 
 def _source_password(from_stdin: bool) -> str:

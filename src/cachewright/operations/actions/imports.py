@@ -9,8 +9,9 @@ from cachewright.operations.actions.online_migrations import LONGEST_SECONDS, st
 from cachewright.operations.context import OperationContext
 from cachewright.operations.online_migrations.copying import Copying, StreamInterrupted
 from cachewright.operations.online_migrations.files import ImportedFile, ImportFiles
+from cachewright.operations.online_migrations.gateway_limits import gateway_memory
 from cachewright.operations.online_migrations.removal import remove_gateway
-from cachewright.operations.online_migrations.run import MigrationRun, gateway_memory
+from cachewright.operations.online_migrations.run import MigrationRun
 from cachewright.operations.online_migrations.shards import Shard
 from cachewright.tasks.operation import StepContext
 from cachewright.valkey.client import NODE_GONE, NodeRefused

@@ -5,6 +5,7 @@
 - `shards`: the parts of a source
 - `records`: the record of a migration
 - `removal`: removal of gateways
+- `gateway_limits`: what gateways may take of the machine
 - `files`: the files of an import
 - `copying`: copies of all keys, and of changed keys
 - `lag`: how far the instance is behind the source

@@ -15,6 +15,7 @@ from cachewright.backups.reader import fetch_shard
 from cachewright.backups.storage import BackupDamaged, StorageFailed
 from cachewright.hosts.host import CONFIG, NodeStartFailed
 from cachewright.hosts.resources import end_first, resident_memory
+from cachewright.operations.online_migrations.gateway_limits import limit_gateway
 from cachewright.operations.online_migrations.run import MigrationRun
 from cachewright.operations.online_migrations.shards import ALL_SLOTS
 from cachewright.tasks.operation import ActionFailed, StepContext
@@ -87,14 +88,15 @@ class ImportFiles:
         try:
             await processes.start(gateway.name)
         except NodeStartFailed as failure:
-            raise await self._failure(gateway) from failure
+            raise await self._failure(gateway, file, most_memory) from failure
+        await limit_gateway(self._run.context, gateway, most_memory)
         if (process := await processes.process(gateway.name)) is not None:
             await asyncio.to_thread(end_first, process.pid)
         while True:
             step.raise_if_cancelled()
             state = await self._state(gateway, file, most_memory)
             if state is None and await processes.process(gateway.name) is None:
-                raise await self._failure(gateway)
+                raise await self._failure(gateway, file, most_memory)
             if state is not None and not state.is_loading:
                 return state
             if state is not None:
@@ -126,9 +128,12 @@ class ImportFiles:
             message = f"the host has {host.memory_free} bytes of memory left while {file.name} is loaded"
             raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
 
-    async def _failure(self, gateway: Gateway) -> ActionFailed:
+    async def _failure(self, gateway: Gateway, file: ImportedFile, most_memory: int) -> ActionFailed:
         """Return why a gateway has ended while it loaded its file."""
-        reason = gateways.load_failure(await asyncio.to_thread(gateways.read_log, gateway))
+        log = await asyncio.to_thread(gateways.read_log, gateway)
+        if gateways.is_out_of_memory(log):
+            return _too_large(file, most_memory)
+        reason = gateways.load_failure(log)
         if reason is None:
             return ActionFailed(errors.NODE_START_FAILED, "the gateway has ended while it loaded the file")
         return ActionFailed(errors.SOURCE_UNUSABLE, f"the file cannot be read: {reason}", final=True)

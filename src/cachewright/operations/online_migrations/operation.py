@@ -23,6 +23,7 @@ from cachewright.operations.actions.online_migrations import (
 )
 from cachewright.operations.context import OperationContext
 from cachewright.operations.online_migrations.following import INCREMENTAL
+from cachewright.operations.online_migrations.gateway_limits import gateway_memory
 from cachewright.operations.online_migrations.imports import (
     FULL,
     REMOVAL,
@@ -32,7 +33,7 @@ from cachewright.operations.online_migrations.imports import (
 )
 from cachewright.operations.online_migrations.records import change_record
 from cachewright.operations.online_migrations.removal import remove_gateways
-from cachewright.operations.online_migrations.run import MigrationRun, gateway_memory
+from cachewright.operations.online_migrations.run import MigrationRun
 from cachewright.operations.online_migrations.shards import Shard
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.store import online_migrations as store

@@ -11,6 +11,14 @@ from cachewright.model.instances import Instance
 from cachewright.model.online_migrations import LogLevel, MigrationEvent, OnlineMigration
 from cachewright.model.tasks import Task
 from cachewright.operations.context import OperationContext, best_view
+from cachewright.operations.online_migrations.gateway_limits import (
+    gateway_memory,
+    limit_gateway,
+    require_disk,
+    require_host_memory,
+    require_stored,
+    require_within_limits,
+)
 from cachewright.operations.online_migrations.records import record_of
 from cachewright.operations.online_migrations.shards import Shard
 from cachewright.store import hosts
@@ -33,7 +41,6 @@ _SOURCE_SECONDS = 1.0
 """Pause between two requests to the source itself while its gateway has no link."""
 
 _COPY_SECONDS = 120.0
-_SPARE_MEMORY = 256 * 1024 * 1024
 
 
 class MigrationRun:
@@ -64,7 +71,9 @@ class MigrationRun:
 
     @property
     def source(self) -> Source:
-        migration = self.migration
+        migration, identity = self.migration, None
+        if migration.source_certificate and migration.source_key:
+            identity = f"{migration.source_key}\n{migration.source_certificate}"
         return Source(
             addresses=tuple(part.strip() for part in migration.source_addresses.split(",") if part.strip()),
             user=migration.source_user,
@@ -72,6 +81,7 @@ class MigrationRun:
             watched_name=migration.source_name,
             tls=migration.source_tls,
             authorities=migration.source_ca or "",
+            identity=identity,
             networks=self.context.settings.migration_networks,
             own=self._other_hosts,
         )
@@ -136,7 +146,7 @@ class MigrationRun:
         asked_at, has_waited = float("-inf"), False
         while True:
             step.raise_if_cancelled()
-            await self._start(gateway)
+            await self._start(gateway, primary)
             state = await gateways.state(gateway)
             followed = await self._followed(gateway, primary) if primary else None
             if state is not None and followed is not None and state.source == followed.address and state.is_linked:
@@ -145,12 +155,15 @@ class MigrationRun:
                 return state
             if state is not None:
                 await self.require_memory(state, shard)
+                if primary is not None:
+                    await require_disk(self.context, gateway, state, gateway_memory(primary.used_memory))
                 seen(state)
             if loop.time() - asked_at >= _SOURCE_SECONDS:
                 asked_at = loop.time()
                 try:
                     await self.look()
                     primary = self.primary(shard)
+                    await require_stored(self.context, gateway, gateway_memory(primary.used_memory))
                     await self._require_no_complaint(gateway, state)
                     if has_waited:
                         step.end_wait()
@@ -161,6 +174,7 @@ class MigrationRun:
             followed = await self._followed(gateway, primary) if primary else None
             if state is not None and primary is not None and followed is not None and state.source != followed.address:
                 await self.note("info", f"gateway {shard.number} replicates {primary.address}")
+                await limit_gateway(self.context, gateway, gateway_memory(primary.used_memory))
                 await gateways.follow(gateway, followed)
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -238,10 +252,11 @@ class MigrationRun:
 
         await asyncio.to_thread(write)
 
-    async def _start(self, gateway: Gateway) -> None:
+    async def _start(self, gateway: Gateway, primary: SourcePrimary | None) -> None:
         processes = self.context.host.gateways
         if await processes.process(gateway.name):
             return
+        await require_within_limits(gateway, gateway_memory(primary.used_memory) if primary else None)
         await processes.write_files(gateway.name, {CONFIG: gateways.gateway_conf(gateway)})
         try:
             await processes.start(gateway.name)
@@ -262,8 +277,9 @@ class MigrationRun:
         raise reason
 
     async def require_memory(self, state: GatewayState, shard: Shard) -> None:
-        """Raise ActionFailed DCS.4036 if a gateway has grown far beyond its source, which may have grown too. A replica
-        does not enforce a limit of its own."""
+        """Raise ActionFailed DCS.4036 if a gateway has grown far beyond its source, which may have grown too, or the
+        host is almost out of memory. A replica does not enforce a limit of its own."""
+        await require_host_memory(self.context)
         if not self._known or state.used_memory <= gateway_memory(self.primary(shard).used_memory):
             return
         with suppress(SourceUnusable):
@@ -272,6 +288,7 @@ class MigrationRun:
         if state.used_memory > gateway_memory(primary.used_memory):
             message = f"the gateway uses {state.used_memory} bytes, its source has {primary.used_memory}"
             raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
+        await limit_gateway(self.context, self.gateway(shard.number), gateway_memory(primary.used_memory))
 
 
 async def _other_hosts(context: OperationContext) -> tuple[str, ...]:
@@ -285,8 +302,3 @@ async def _other_hosts(context: OperationContext) -> tuple[str, ...]:
 def readable(words: str) -> str:
     """Return words in a form that can stand in the detail of a sub-step."""
     return words.translate(str.maketrans(",{}", ";()"))
-
-
-def gateway_memory(used_memory: int) -> int:
-    """Return the bytes of memory that the gateway of a primary with so much data may use."""
-    return 2 * used_memory + _SPARE_MEMORY

@@ -22,6 +22,8 @@ online_migrations = sa.Table(
     sa.Column("source_name", sa.Text),
     sa.Column("source_tls", sa.Text),
     sa.Column("source_ca", sa.Text),
+    sa.Column("source_certificate", sa.Text),
+    sa.Column("source_key", sa.Text),
     sa.Column("source_files", sa.Text),
     sa.Column("source_backup", sa.Text),
     sa.Column("target_id", sa.Text),

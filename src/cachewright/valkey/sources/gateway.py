@@ -46,6 +46,12 @@ _NOT_LOADED = (
     "more than",
 )
 """Words of a server that cannot load a file. The first of these lines names the reason."""
+_ENDED_BY_FILE = "Terminating server after rdb file reading failure"
+_NOT_STORED = "Write error or short write writing to the DB dump file"
+_NO_MEMORY = "Out Of Memory allocating"
+_PARTIAL = "temp-*.rdb"
+"""Names of the file in which a gateway stores a snapshot while it arrives."""
+
 _SECTIONS = ("server", "replication", "persistence", "memory", "keyspace", "commandstats")
 _OF_CONTROL_PLANE = frozenset(
     {"auth", "client", "command", "config", "exists", "hello", "info", "memory", "migrate", "replicaof", "scan"}
@@ -232,6 +238,32 @@ def load_failure(log: str) -> str | None:
         if any(words in line for words in _NOT_LOADED):
             return (line.partition(" # ")[2] or line)[:_MOST_CHARACTERS]
     return None
+
+
+def unloadable(log: str) -> str | None:
+    """Return why a gateway has ended because it could not load a snapshot of its source, from the end of its log; None
+    if it has not. Pure."""
+    return load_failure(log) if any(_ENDED_BY_FILE in line for line in log.splitlines()[-_LOG_LINES:]) else None
+
+
+def could_not_store(log: str) -> bool:
+    """Whether a gateway could not write a snapshot of its source to the disk, from the end of its log. Pure."""
+    return _NOT_STORED in log
+
+
+def is_out_of_memory(log: str) -> bool:
+    """Whether a gateway has ended because it got no more memory, from the end of its log, where a long report of the
+    crash may follow. Pure."""
+    return _NO_MEMORY in log
+
+
+def left_bytes(gateway: Gateway) -> int:
+    """Return the bytes of the largest part of a snapshot that a gateway has received and not loaded. Blocks."""
+    sizes = [0]
+    for file in gateway.folder.glob(_PARTIAL):
+        with suppress(FileNotFoundError):
+            sizes.append(file.stat().st_size)
+    return max(sizes)
 
 
 def is_final(words: str) -> bool:

@@ -43,7 +43,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     :ivar addresses: `HOST:PORT` of servers or sentinels; the first that answers is used.
     :ivar user: user of the access control list; None for the user `default`.
     :ivar watched_name: name of the primary at its sentinels; None if they watch only one.
-    :ivar tls: how certificates are verified; None for no TLS. :ivar authorities: see `Address`.
+    :ivar tls: how certificates are verified; None for no TLS. :ivar authorities: see `Address`, as `identity`.
     :ivar networks: networks of permitted addresses; none for every address that is not of this installation.
     :ivar own: addresses of the other machines of this installation.
     """
@@ -54,6 +54,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     watched_name: str | None = None
     tls: SourceTls | None = None
     authorities: str = ""
+    identity: str | None = None
     networks: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
 
@@ -68,6 +69,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
             authority=self.authorities if self.tls else None,
             server_name=name,
             checks_name=self.tls == "host",
+            identity=self.identity if self.tls else None,
             is_named=False,
         )
 

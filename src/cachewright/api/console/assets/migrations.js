@@ -54,18 +54,23 @@ function start(state, done) {
   const tls = h("select", {}, [["", "None"], ["host", "Check the certificate and its name"], ["chain", "Check the certificate, accept any name"]]
     .map(([value, text]) => h("option", { value }, text)));
   const authorities = h("textarea", { rows: 3, maxlength: 65536, spellcheck: false, placeholder: "-----BEGIN CERTIFICATE-----" });
+  const certificate = h("textarea", { rows: 3, maxlength: 65536, spellcheck: false, placeholder: "-----BEGIN CERTIFICATE-----" });
+  const key = h("textarea", { rows: 3, maxlength: 65536, spellcheck: false, autocomplete: "off", placeholder: "-----BEGIN PRIVATE KEY-----" });
   const method = h("select", {}, [["incremental_migration", "Follow changes until the cut-over"], ["full_amount_migration", "Copy once"]]
     .map(([value, text]) => h("option", { value }, text)));
   dialog(`Migrate data into ${state.name}`, [
     field("Name", name), field("Source", source, "HOST:PORT of a server, of a node of a cluster, or of a sentinel"),
     field("User", user, "Empty for the default user"), field("Password", password, "Empty if it has none"),
-    field("TLS", tls), field("Authorities", authorities, "Certificates in PEM; empty for those that the server knows, unless any name is accepted"), field("Method", method),
+    field("TLS", tls), field("Authorities", authorities, "Certificates in PEM; empty for those that the server knows, unless any name is accepted"),
+    field("Certificate", certificate, "In PEM; for a source that asks its clients for one"), field("Private key", key, "Of that certificate, in PEM; it is never shown again"),
+    field("Method", method),
     h("p", {}, "Keys of the source replace keys of the same name. The instance accepts no other change meanwhile."),
   ], "Start", async () => {
     await ask("POST", "migration-task", {
       task_name: name.value, migration_type: "online_migration", migration_method: method.value,
       source_instance: { addrs: source.value, username: user.value, password: password.value || null,
-        ...(tls.value && { ssl_enabled: true, ssl_ca: authorities.value, ssl_check_hostname: tls.value === "host" }) },
+        ...(tls.value && { ssl_enabled: true, ssl_ca: authorities.value, ssl_check_hostname: tls.value === "host",
+          ssl_cert: certificate.value, ssl_key: key.value }) },
       target_instance: { id: state.instance_id },
     });
     done();
