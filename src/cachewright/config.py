@@ -111,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar quota_instances: limit on the instances of a project; 0 for no limit.
     :ivar quota_nodes: limit on the nodes of all instances of a project; 0 for no limit.
     :ivar quota_memory_gb: limit on the memory of these nodes, without overhead; 0 for no limit.
+    :ivar quota_backup_gb: limit on the backups and write logs of a project; 0 for no limit.
     :ivar client_grace_seconds: time for which a node that leaves or restarts waits for clients with subscriptions or
     blocked commands; 0 to cut them.
     :ivar host_rebuild_seconds: time without a report after which nodes of a host are replaced on others.
@@ -150,6 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_instances: int = 100
     quota_nodes: int = 1000
     quota_memory_gb: int = 0
+    quota_backup_gb: int = 0
     client_grace_seconds: float = 10.0
     host_rebuild_seconds: float = 300.0
     jemalloc: str = "auto"
@@ -198,6 +200,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def backup_url(self) -> str:
         """URL of the storage of backups."""
         return self.backup_storage or (self.data_dir.absolute() / "backups").as_uri()
+
+    @property
+    def backup_quota(self) -> int:
+        """Bytes that a project may store as backups and write logs; 0 for no limit."""
+        return self.quota_backup_gb * 1024**3
 
     @property
     def spool_dir(self) -> Path:

@@ -51,7 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, cheap_passwords: None) -> Ite
     """One server a test process. Tests keep apart by projects of their own."""
     folder: Path = tmp_path_factory.mktemp("site")
     rates = {"rate_limit": f"{RATE}/second", "change_rate_limit": f"{RATE}/second"}
-    settings = Settings(data_dir=folder, memory_overcommit=1000, quota_nodes=0, **rates)
+    settings = Settings(data_dir=folder, memory_overcommit=1000, quota_nodes=0, quota_backup_gb=1000, **rates)
     database = open_database(settings)
     budget, feed = NodeBudget(), TaskFeed()
     statistics = StatsCollector(_left_out, LoopHeartbeats())

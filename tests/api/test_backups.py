@@ -97,6 +97,22 @@ def test_a_backup_is_listed_from_its_request_to_its_deletion(tenant: Tenant) -> 
     assert tenant.call("POST", f"{path}/{second}/links", {"expiration": 300}).refusal == (400, "DCS.4031")
 
 
+def test_a_project_whose_backups_take_its_quota_makes_room_itself(tenant: Tenant) -> None:
+    here = tenant.instance()
+    backup_id = copied(tenant, here)
+    ends(tenant, here, backup_id)
+    with tenant.site.database.write() as connection:
+        backups.change(connection, backup_id, size=tenant.site.settings.backup_quota)
+    answer = tenant.call("POST", f"instances/{here}/backups", {})
+    assert answer.refusal == (400, "DCS.4039")
+    assert "its quota is 1073741824000" in answer.json["error_msg"]
+    resources = tenant.call("GET", "quota").json["quotas"]["resources"]
+    (shown,) = [one for one in resources if one["type"] == "backup"]
+    assert (shown["used"], shown["quota"], shown["unit"]) == (1000, 1000, "GB")
+    assert tenant.call("DELETE", f"instances/{here}/backups/{backup_id}").status == 204
+    assert tenant.call("POST", f"instances/{here}/backups", {}).status == 200
+
+
 def test_a_backup_that_is_imported_is_not_deleted(tenant: Tenant) -> None:
     here = tenant.instance()
     backup_id = copied(tenant, here)

@@ -150,7 +150,7 @@ def test_a_disk_that_cannot_hold_the_nodes_is_told_at_once(tmp_path: Path) -> No
 
 
 def test_a_project_has_no_more_than_its_quota(start: Start) -> None:
-    quota = ("--quota-instances", "2", "--quota-nodes", "5", "--quota-memory-gb", "6")
+    quota = ("--quota-instances", "2", "--quota-nodes", "5", "--quota-memory-gb", "6", "--quota-backup-gb", "7")
     server = start("--memory-overcommit", "1000", *quota)
     client = server.client()
     code, message = refused(lambda: create(client, 1, instance_num=3))
@@ -165,10 +165,11 @@ def test_a_project_has_no_more_than_its_quota(start: Start) -> None:
     created(client, 1)
     assert refused(lambda: create(client, 1))[0] == "DCS.4035"
     assert ended(client, first, resize(client, first, 1, copies=2)).status == "SUCCESS"
-    assert quotas(client) == {"instance": (2, 2, None), "node": (3, 5, None), "ram": (3, 6, "GB")}
+    memory, backup = (3, 6, "GB"), (0, 7, "GB")
+    assert quotas(client) == {"instance": (2, 2, None), "node": (3, 5, None), "ram": memory, "backup": backup}
     command = [sys.executable, "-m", "cachewright", "instances", "quota", "--data-dir", str(server.data_dir)]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    rows = [["instance", "2", "2"], ["node", "3", "5"], ["ram", "3", "6", "GB"]]
+    rows = [["instance", "2", "2"], ["node", "3", "5"], ["ram", "3", "6", "GB"], ["backup", "0", "7", "GB"]]
     assert [line.split() for line in shown.splitlines()[1:]] == rows
 
 

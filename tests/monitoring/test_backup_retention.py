@@ -24,6 +24,7 @@ from cachewright.store.database import Database
 from cachewright.tasks.operation import CANCELLED
 from cachewright.valkey.migration.source_state import MigrationState
 from database_fixtures import a_task, an_instance, migrated
+from write_log_fixtures import GIGABYTE
 
 NOW = 1_800_000_000_000
 
@@ -37,11 +38,11 @@ def database(database_url: str) -> Iterator[Database]:
 class Backups:
     """A data directory with records of backups and their objects, and a clock."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, *, quota_gb: int = 0) -> None:
         self.database = database
         self.folder = folder
         self.now = NOW
-        settings = Settings(data_dir=folder)
+        settings = Settings(data_dir=folder, quota_backup_gb=quota_gb)
         context = OperationContext(database, settings, LocalHost(settings), MigrationState(1))
         self.storage = Storage.open(settings.backup_url, create=True)
         self._retention = BackupRetention(context, LoopHeartbeats(), lambda: self.now)
@@ -100,6 +101,19 @@ async def test_a_backup_expires_if_there_is_a_newer_one(there: Backups) -> None:
     there.now += 1
     await there.add(taken_at=NOW, expires_at=NOW + DAY_MS)
     assert (await there.sweep()).keys() & {old, last, other} == set()
+
+
+async def test_backups_beyond_the_quota_of_their_project_leave_early(database: Database, tmp_path: Path) -> None:
+    there = Backups(database, tmp_path, quota_gb=2)
+    sizes = {"expires_at": NOW + DAY_MS, "size": GIGABYTE}
+    first = await there.add(taken_at=NOW - 3, **sizes)
+    second = await there.add(taken_at=NOW - 2, **sizes)
+    assert await there.sweep() == dict.fromkeys((first, second), "succeed")
+    newest = await there.add(taken_at=NOW - 1, **sizes)
+    assert await there.sweep() == dict.fromkeys((second, newest), "succeed")
+    others = [await there.add(instance_id="j", kind="manual", **sizes) for _ in range(3)]
+    assert await there.sweep() == dict.fromkeys((newest, *others), "succeed")
+    assert there.left() == {newest, *others}
 
 
 async def test_a_backup_that_is_restored_does_not_expire(there: Backups) -> None:

@@ -12,14 +12,17 @@ from cachewright.config import Settings
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import LINKS
 from cachewright.hosts.local import LocalHost
+from cachewright.model.backups import Backup
+from cachewright.model.incidents import FaultKind
 from cachewright.model.write_logs import ATTRIBUTE
 from cachewright.monitoring import write_log_storing
+from cachewright.monitoring.incidents import Fault, Incidents
 from cachewright.monitoring.write_log_archive import WriteLogArchive
 from cachewright.monitoring.write_log_retention import WriteLogRetention
 from cachewright.monitoring.write_log_rules import Look
 from cachewright.monitoring.write_log_space import WriteLogGuard
 from cachewright.operations.context import OperationContext
-from cachewright.store import instances, tasks, write_logs
+from cachewright.store import backups, instances, tasks, write_logs
 from cachewright.store.database import Database
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.topology import Member, View
@@ -35,16 +38,36 @@ def database(database_url: str) -> Iterator[Database]:
         yield opened
 
 
+class Faults(Incidents):
+    """Incidents that are not stored.
+
+    :ivar open: details by instance and kind.
+    """
+
+    def __init__(self) -> None:
+        self.open: dict[Fault, str] = {}
+
+    def report(self, instance_id: str, kind: FaultKind, detail: str) -> None:
+        self.open[instance_id, kind] = detail
+
+    def clear(self, instance_id: str, kind: FaultKind) -> None:
+        self.open.pop((instance_id, kind), None)
+
+    def of_kind(self, kind: FaultKind) -> set[str]:
+        return {instance_id for instance_id, reported in self.open if reported == kind}
+
+
 class Logs:
     """An instance that keeps its writes for two hours, with a node that does not run."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, *, quota_gb: int = 0) -> None:
         self.database = database
-        settings = Settings(data_dir=folder)
+        settings = Settings(data_dir=folder, quota_backup_gb=quota_gb)
         context = OperationContext(database, settings, LocalHost(settings), MigrationState(1))
         self.storage = Storage.open(settings.backup_url, create=True)
         self._archive = WriteLogArchive(context, LoopHeartbeats(), lambda: NOW * 1000)
-        self._retention = WriteLogRetention(context, LoopHeartbeats(), lambda: NOW * 1000)
+        self.faults = Faults()
+        self._retention = WriteLogRetention(context, self.faults, LoopHeartbeats(), lambda: NOW * 1000)
         self.guard = WriteLogGuard(context, LoopHeartbeats())
         self.links = folder / "nodes" / "n" / LINKS
         self.links.mkdir(parents=True)
@@ -58,6 +81,13 @@ class Logs:
             write_logs.add(connection, made)
         await self.storage.require_mark(is_new=True)
         await self.storage.put(f"{made.folder}/00000000", b"object")
+
+    def back_up(self, size: int) -> None:
+        """Add a backup of this size by a user."""
+        place = {"project_id": "p", "instance_id": "i", "instance_name": "cache", "spec_code": "code", "remark": ""}
+        made = Backup(id=str(size), kind="manual", state="succeed", task_id=str(size), created_at=1, size=size, **place)
+        with self.database.write() as connection:
+            backups.add(connection, made)
 
     def task(self, **members: Any) -> None:
         with self.database.write() as connection:
@@ -124,6 +154,42 @@ async def test_the_oldest_logs_of_the_largest_project_make_room(there: Logs, mon
     assert await there.round() == {"small": "x", "open": None}
     leave_free(monkeypatch, 2 * GIGABYTE)
     assert await there.round() == {"small": "x", "open": None}
+
+
+async def test_a_project_keeps_no_more_than_its_quota_and_its_owner_learns_it(
+    database: Database, tmp_path: Path
+) -> None:
+    there = Logs(database, tmp_path, quota_gb=3)
+    await there.add("oldest", ended="x", created_at=1, size=GIGABYTE)
+    await there.add("newer", ended="x", created_at=2, size=GIGABYTE)
+    await there.add("open", created_at=3, size=GIGABYTE)
+    assert await there.round() == {"oldest": "x", "newer": "x", "open": None}
+    assert not there.faults.open
+    there.back_up(1)
+    assert await there.round() == {"newer": "x", "open": None}
+    (detail,) = there.faults.open.values()
+    assert detail == (
+        "the write log of shard 0 from 2027-01-15 07:58:20 UTC on is not kept: "
+        "the project has more backups and write logs than its quota"
+    )
+    there.back_up(3 * GIGABYTE)
+    assert await there.round() == {"open": "the project has more backups and write logs than its quota"}
+    assert await there.round() == {}
+    assert there.faults.open.keys() == {("i", "short_write_log")}, "its log is gone"
+
+
+@pytest.mark.parametrize(("first", "is_short"), [(NOW - 2 * HOUR, False), (NOW - 2 * HOUR + 1, True)])
+async def test_a_write_log_is_short_until_it_reaches_back_as_far_as_wanted(
+    there: Logs, first: int, *, is_short: bool
+) -> None:
+    there.faults.report("i", "short_write_log", "of before")
+    await there.add("open", first=first)
+    await there.round()
+    assert bool(there.faults.open) == is_short
+    with there.database.write() as connection:
+        instances.change(connection, "i", attributes={})
+    await there.round()
+    assert not there.faults.open, "no log is wanted any more"
 
 
 async def test_a_view_that_is_not_ok_ends_nothing(there: Logs, monkeypatch: pytest.MonkeyPatch) -> None:

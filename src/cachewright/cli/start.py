@@ -126,6 +126,13 @@ def serve(
         int,
         Parameter(help="Maximum memory of nodes per project, GB; 0 for no limit.", validator=validators.Number(gte=0)),
     ] = 0,
+    quota_backup_gb: Annotated[
+        int,
+        Parameter(
+            help="Maximum size of backups and write logs per project, GB; 0 for no limit.",
+            validator=validators.Number(gte=0),
+        ),
+    ] = 0,
     jemalloc: Jemalloc = "auto",
     haproxy: Haproxy = "auto",
     nftables: Nftables = False,
@@ -200,6 +207,7 @@ def serve(
             quota_instances=quota_instances,
             quota_nodes=quota_nodes,
             quota_memory_gb=quota_memory_gb,
+            quota_backup_gb=quota_backup_gb,
             jemalloc=absolute_library(jemalloc),
             other_valkey_binaries=tuple(map(absolute_binary, other_valkey_binary)),
             haproxy_binary=haproxy_binary(haproxy),

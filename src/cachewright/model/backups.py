@@ -39,6 +39,16 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
 
 
+class StoredBytes(msgspec.Struct, frozen=True):
+    """What a project has in the storage.
+
+    :ivar used: bytes of its backups and write logs. :ivar quota: those that it may have; 0 for no limit.
+    """
+
+    used: int
+    quota: int
+
+
 class LastBackup(msgspec.Struct, frozen=True, kw_only=True):
     """The last good backup of an instance that exists.
 

@@ -26,6 +26,7 @@ FaultKind = Literal[
     "no_proxy",
     "no_failover",
     "no_whitelist",
+    "short_write_log",
 ]
 
 

@@ -1,4 +1,5 @@
-"""Delete backups that have expired or were deleted, and what is left of those that failed."""
+"""Delete backups that have expired or were deleted, those beyond the quota of a project, and what is left of those that
+failed."""
 
 import asyncio
 import logging
@@ -16,6 +17,7 @@ from cachewright.logs import RARELY
 from cachewright.model.backups import Backup, BackupState, expired
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.tasks import ENDED, Task
+from cachewright.monitoring.storage_quota import REASON, backups_over
 from cachewright.operations.actions.past_backup import end_replays
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
@@ -64,14 +66,15 @@ class BackupRetention:
 
     def _mark(self) -> list[Backup]:
         """Return the backups to remove. No task works on them."""
-        now = self._clock()
+        now, quota = self._clock(), self._context.settings.backup_quota
         database = self._context.database
         with database.read() as connection:
             marked = [
                 *backups.in_states(connection, "expired", "deleted"),
                 *backups.failed(connection, ended_before=None),
             ]
-            if not _unmarked(connection, now) and not _forgettable(connection, now):
+            is_over = bool(_over_quota(connection, now, quota))
+            if not is_over and not _unmarked(connection, now) and not _forgettable(connection, now):
                 return marked
         with database.write() as connection:
             for backup in _forgettable(connection, now):
@@ -79,6 +82,10 @@ class BackupRetention:
             for backup, state in _unmarked(connection, now):
                 backups.change(connection, backup.id, state=state)
                 marked.append(msgspec.structs.replace(backup, state=state))
+            for backup in _over_quota(connection, now, quota):
+                log.warning("backup %s of instance %s is deleted early: %s", backup.id, backup.instance_id, REASON)
+                backups.change(connection, backup.id, state="expired")
+                marked.append(msgspec.structs.replace(backup, state="expired"))
         return marked
 
     async def _remove(self, backup: Backup) -> None:
@@ -119,6 +126,21 @@ def _unmarked(connection: sa.Connection, now: int) -> list[tuple[Backup, BackupS
         if task is None or (task.status in ENDED and _is_over(task, now)):
             changes.append((backup, "failed"))
     return changes
+
+
+def _over_quota(connection: sa.Connection, now: int, quota: int) -> list[Backup]:
+    """Return the backups by schedules that projects with more bytes than their quota give up."""
+    over = {project for project, size in backups.sizes(connection).items() if size > quota} if quota else set[str]()
+    if not over:
+        return []
+    used, good = _used(connection, now), backups.in_states(connection, "succeed")
+    found = []
+    for project in over:
+        own = [backup for backup in good if backup.project_id == project]
+        safety = [backup for backup in own if _is_of_restore(connection, backup)]
+        lasting = [backup for backup in own if backup not in safety]
+        found += backups_over(lasting, max(quota - sum(backup.size for backup in safety), 1), used)
+    return found
 
 
 def _forgettable(connection: sa.Connection, now: int) -> list[Backup]:

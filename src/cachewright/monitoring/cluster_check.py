@@ -61,6 +61,7 @@ _OF_OTHERS: set[FaultKind] = {
     "no_proxy",
     "no_failover",
     "no_whitelist",
+    "short_write_log",
 }
 """Faults that the supervisor and other checks report, not this check."""
 

@@ -46,10 +46,11 @@ RULES: Mapping[FaultKind, Rule] = {
     "replication": Rule(errors.CLUSTER_UNHEALTHY, confirm_seconds=15, changes_status=False),
     "no_failover": Rule(errors.CLUSTER_UNHEALTHY, changes_status=False),
     "no_whitelist": Rule(errors.CLUSTER_UNHEALTHY, changes_status=False),
+    "short_write_log": Rule(errors.LIMIT_EXCEEDED, changes_status=False),
 }
 """Most severe first: that fault determines the error code of the instance."""
 
-_CODES = {rule.code for rule in RULES.values()}
+_CODES = {rule.code for rule in RULES.values() if rule.changes_status}
 _RANK = {kind: place for place, kind in enumerate(RULES)}
 
 

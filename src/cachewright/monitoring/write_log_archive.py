@@ -6,6 +6,7 @@ their disk.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
@@ -22,6 +23,7 @@ from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node, node_elsewhere
 from cachewright.model.tasks import Task
 from cachewright.model.write_logs import ATTRIBUTE, WriteLog
+from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.write_log_retention import WriteLogRetention
 from cachewright.monitoring.write_log_rules import Shard
 from cachewright.monitoring.write_log_space import WriteLogGuard, log_space
@@ -30,7 +32,7 @@ from cachewright.monitoring.write_log_times import NodeClock, SeenClock
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.resize.operation import RESIZE
 from cachewright.operations.restore import RESTORE
-from cachewright.store import instances, tasks, write_logs
+from cachewright.store import backups, instances, tasks, write_logs
 from cachewright.tasks.operation import ActionFailed
 from cachewright.threads import in_background
 from cachewright.topologies import topology_of
@@ -50,6 +52,7 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar logs: those that are open, :ivar every: also those that have ended.
     :ivar mover: a task that may have moved or replaced keys since; None without one.
+    :ivar room: bytes that the project may store; None for no limit.
     """
 
     instance: Instance
@@ -57,6 +60,7 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     logs: list[WriteLog]
     every: list[WriteLog]
     mover: Task | None
+    room: int | None
 
 
 class WriteLogArchive:
@@ -85,8 +89,12 @@ class WriteLogArchive:
         self._shards = {key: one for key, one in self._shards.items() if key[0] in known}
 
     def _wanted(self) -> list[_Wanted]:
-        found = []
+        found, quota = [], self._context.settings.backup_quota
         with self._context.database.read() as connection:
+            stored = Counter[str]()
+            if quota:
+                stored.update(backups.sizes(connection))
+                stored.update(write_logs.sizes(connection))
             for instance in instances.with_attribute(connection, ATTRIBUTE):
                 nodes = instances.nodes_of(connection, instance.id)
                 every = write_logs.of_instance(connection, instance.id)
@@ -94,7 +102,8 @@ class WriteLogArchive:
                 hosts = {node.id: node.host_name for node in nodes}
                 since = min((self._since(one, hosts.get(one.node_id, EMBEDDED)) for one in logs), default=None)
                 mover = tasks.begun(connection, instance.id, _MOVING, since)
-                found.append(_Wanted(instance=instance, nodes=nodes, logs=logs, every=every, mover=mover))
+                room = max(quota - stored[instance.project_id], 0) if quota else None
+                found.append(_Wanted(instance=instance, nodes=nodes, logs=logs, every=every, mover=mover, room=room))
         return found
 
     def _since(self, log: WriteLog, host_name: str) -> int:
@@ -152,6 +161,7 @@ class WriteLogArchive:
                 latest=_latest(wanted, lead, hosts),
                 mover=wanted.mover,
                 may_begin=may_begin,
+                room=None if wanted.room is None else wanted.room // len(leads),
             )
             try:
                 await storing.follow(followed)
@@ -171,10 +181,12 @@ def _latest(wanted: _Wanted, lead: Node, hosts: Mapping[str, str]) -> int:
     return max((one.last or 0 for one in counted), default=0)
 
 
-def write_log_loops(context: OperationContext, heartbeats: LoopHeartbeats) -> list[Callable[[], Awaitable[None]]]:
+def write_log_loops(
+    context: OperationContext, incidents: Incidents, heartbeats: LoopHeartbeats
+) -> list[Callable[[], Awaitable[None]]]:
     """Return the loops of write logs. Each runs until cancelled, and waits for none of the others."""
     return [
         WriteLogArchive(context, heartbeats).run,
         WriteLogGuard(context, heartbeats).run,
-        WriteLogRetention(context, heartbeats).run,
+        WriteLogRetention(context, incidents, heartbeats).run,
     ]

@@ -24,6 +24,7 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
     :ivar latest: latest second that any log of the instance has.
     :ivar mover: a task that may move or replace keys: the logs end before it.
     :ivar may_begin: whether the disk has room for another log.
+    :ivar room: bytes that the shard may store besides; None for no limit.
     """
 
     instance: Instance
@@ -33,6 +34,11 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
     latest: int
     mover: Task | None
     may_begin: bool
+    room: int | None = None
+
+    def has_room(self, size: int) -> bool:
+        """Whether a log may begin whose files have so many bytes now."""
+        return self.may_begin and (self.room is None or size <= self.room)
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):

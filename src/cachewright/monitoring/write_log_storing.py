@@ -80,7 +80,8 @@ class ShardStoring:
             return
         before, self._look = self._look, msgspec.structs.replace(look, base=files[0])
         open_logs = await self._continued(open_logs, lambda log: GONE if has_gap(log, sizes) else None)
-        may_begin = shard.mover is None and shard.may_begin and linked.has_room
+        has_room = linked.has_room and shard.has_room(sum(sizes[name] for name in files))
+        may_begin = shard.mover is None and has_room
         if may_begin and all(log.base != files[0] for log in open_logs):
             open_logs.append(await self._begin(shard, look, files))
         if open_logs and (shard.mover or self._is_due(open_logs, sizes)):

@@ -127,7 +127,7 @@ class ControlPlane:
             to_private=settings.webhooks_to_private,
             queue_polling=settings.queue_polling,
         )
-        self._metrics = Metrics(self._database, self)
+        self._metrics = Metrics(self._database, self, storage_limit=settings.backup_quota)
         self._feed.listen(self._enforcement.see)
         self._feed.listen(self.supervisor.client_ports.see)
         self._feed.listen(self._metrics.see)
@@ -167,7 +167,7 @@ class ControlPlane:
             end_obsolete=moves.end_obsolete,
         )
         self._backup_retention = BackupRetention(context, self.heartbeats)
-        self._write_logs = write_log_loops(context, self.heartbeats)
+        self._write_logs = write_log_loops(context, self.incidents, self.heartbeats)
 
     def _hosts(self, settings: Settings) -> Host:
         """Return the machine of the server, and on PostgreSQL also hosts with agents."""

@@ -62,14 +62,25 @@ class BackupService(msgspec.Struct, frozen=True):
     threads: RequestThreads
 
     def create(self, principal: Principal, instance_id: str, remark: str, moment: int | None = None) -> str:
-        """Start a backup and return its id. Raises ApiError of `TaskService.submit`, DCS.4039 if there are too many,
-        DCS.4062 if the write logs do not have the data of the moment.
+        """Start a backup and return its id. Raises ApiError of `TaskService.submit`, DCS.4039 if there are too many, or
+        those of the project take its quota, DCS.4062 if the write logs do not have the data of the moment.
 
         :param moment: second in the past whose data is backed up, epoch seconds; None for the present data.
         """
+        self._require_quota(principal)
         request = BackupRequest(id=str(uuid.uuid4()), remark=remark, moment=moment)
         self.tasks.submit(BACKUP, principal, instance_id, request)
         return request.id
+
+    def _require_quota(self, principal: Principal) -> None:
+        """Write logs do not count: they make room for backups."""
+        if not (quota := self.context.settings.backup_quota):
+            return
+        with self.context.database.read() as connection:
+            size = backups.sizes(connection, principal.project_id).get(principal.project_id, 0)
+        if size >= quota:
+            reason = f"the backups of the project have {size} bytes, its quota is {quota}; delete one"
+            raise ApiError(errors.LIMIT_EXCEEDED, reason=reason)
 
     def page(
         self,

@@ -10,6 +10,7 @@ from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.flavors import parse
 from cachewright.hosts.host import Host
+from cachewright.model.backups import StoredBytes
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node, offers_sentinels
 from cachewright.model.sentinels import Sentinel
@@ -18,7 +19,7 @@ from cachewright.monitoring.node_stats import InstanceSample, StatsCollector
 from cachewright.operations import admission, node_placement
 from cachewright.placement.capacity import Allocated, Limits
 from cachewright.services.lookup import instance_of
-from cachewright.store import counts, instances, sentinels, tasks
+from cachewright.store import backups, counts, instances, sentinels, tasks, write_logs
 from cachewright.store.database import Database
 from cachewright.topologies import topology_of
 
@@ -134,13 +135,18 @@ class InstanceQueries:
         """Return samples of the last hour, or since the start of the server, oldest first. Raises ApiError DCS.3022."""
         return self._statistics.history(self.get(principal, instance_id).id)
 
-    def quota(self, principal: Principal) -> tuple[Allocated, Limits]:
-        """Return the allocated resources of the project, and the limits of host and project. An instance in a resize
-        counts with its largest size during the resize."""
+    def quota(self, principal: Principal) -> tuple[Allocated, Limits, StoredBytes]:
+        """Return the allocated resources of the project, the limits of host and project, and what the project stores.
+        An instance in a resize counts with its largest size during the resize."""
         limits = node_placement.limits(self._host, self._settings)
         with self._database.read() as connection:
             project, _ = admission.allocated(connection, principal.project_id)
-        return project, limits
+            sizes = (
+                backups.sizes(connection, principal.project_id),
+                write_logs.sizes(connection, principal.project_id),
+            )
+        stored = sum(of.get(principal.project_id, 0) for of in sizes)
+        return project, limits, StoredBytes(stored, self._settings.backup_quota)
 
 
 def count_by_tls(connection: sa.Connection) -> tuple[int, int]:

@@ -57,6 +57,13 @@ def page(
     return count, [from_row(Backup, row._mapping) for row in connection.execute(query)]
 
 
+def sizes(connection: sa.Connection, project_id: str | None = None) -> dict[str, int]:
+    """Return the bytes of the good backups of each project, or of one."""
+    chosen = [backups.c.state == "succeed", *([backups.c.project_id == project_id] if project_id else [])]
+    query = sa.select(backups.c.project_id, sa.func.sum(backups.c.size).label("size")).where(*chosen)
+    return {row.project_id: int(row.size) for row in connection.execute(query.group_by(backups.c.project_id))}
+
+
 def in_states(connection: sa.Connection, *states: BackupState) -> list[Backup]:
     """Return the backups of all projects in one of these states, newest first."""
     return _read(connection, backups.c.state.in_(states))

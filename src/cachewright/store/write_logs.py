@@ -63,6 +63,14 @@ def every(connection: sa.Connection) -> list[WriteLog]:
     return _read(connection, sa.true())
 
 
+def sizes(connection: sa.Connection, project_id: str | None = None) -> dict[str, int]:
+    """Return the bytes of the logs of each project, or of one, without those that are being deleted."""
+    table = write_logs
+    chosen = [table.c.ended.is_distinct_from(EXPIRED), *([table.c.project_id == project_id] if project_id else [])]
+    query = sa.select(table.c.project_id, sa.func.sum(table.c.size).label("size")).where(*chosen)
+    return {row.project_id: int(row.size) for row in connection.execute(query.group_by(table.c.project_id))}
+
+
 def has_any(connection: sa.Connection) -> bool:
     """Whether a log of any project has objects."""
     query = sa.select(sa.literal(1)).where(write_logs.c.objects > 0).limit(1)

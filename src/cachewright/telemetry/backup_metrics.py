@@ -1,6 +1,6 @@
-"""Metrics of the last good backup of each instance."""
+"""Metrics of the last good backup of each instance, and of what projects store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import Metric
 
@@ -28,3 +28,12 @@ def of_backups(last: Sequence[LastBackup]) -> Iterator[Metric]:
     durations = [((one.instance_id,), one.seconds) for one in good]
     text = "From the request for the last good backup to its end."
     yield gauge("cachewright_backup_last_duration_seconds", text, _LABELS, durations)
+
+
+def of_storage(stored: Mapping[str, Mapping[str, int]], limit: int) -> Iterator[Metric]:
+    """Metrics of the bytes of each kind that projects store, and of the limit of each project; 0 for no limit."""
+    sizes = [((project, kind), size) for kind, by_project in stored.items() for project, size in by_project.items()]
+    text = "Bytes of backups and of write logs in the storage."
+    yield gauge("cachewright_stored_bytes", text, ("project_id", "kind"), sizes)
+    text = "Bytes of backups and write logs that a project may store; 0 for no limit."
+    yield gauge("cachewright_stored_bytes_limit", text, (), [((), limit)])

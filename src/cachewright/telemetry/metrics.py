@@ -34,7 +34,7 @@ from cachewright.store import backups, counts, hosts, instances, server_records,
 from cachewright.store.database import Database
 from cachewright.tasks.forecast import MARKS
 from cachewright.tasks.operation import CANCELLED
-from cachewright.telemetry.backup_metrics import of_backups
+from cachewright.telemetry.backup_metrics import of_backups, of_storage
 from cachewright.telemetry.monitor_metrics import Monitors, gauge, of_monitors
 from cachewright.telemetry.predictions import AT_BEGIN, HELD, Prediction, latest, outcomes
 from cachewright.telemetry.server_metrics import of_servers
@@ -53,8 +53,12 @@ _SIGNED_ERRORS = (*(-bound for bound in reversed(_ERRORS)), 0.0, *_ERRORS)
 class Metrics:
     """The metrics of one server."""
 
-    def __init__(self, database: Database, monitors: Monitors | None = None) -> None:
-        """Without `monitors`, the page has no metrics of nodes and background loops."""
+    def __init__(self, database: Database, monitors: Monitors | None = None, *, storage_limit: int = 0) -> None:
+        """Without `monitors`, the page has no metrics of nodes and background loops.
+
+        :param storage_limit: bytes that a project may store as backups and write logs; 0 for no limit.
+        """
+        self._storage_limit = storage_limit
         self._database = database
         self._monitors = monitors
         self._registry = registry = CollectorRegistry()
@@ -185,6 +189,7 @@ class Metrics:
             hosted, between = hosts.node_counts(connection), traffic(connection)
             states = [(host.name, host.zone, host.state) for host in hosts.every(connection)]
             last = backups.last_good(connection)
+            stored = {"backups": backups.sizes(connection), "write_logs": write_logs.sizes(connection)}
             logged = [one.id for one in instances.with_attribute(connection, ATTRIBUTE)]
             logs = write_logs.of_instances(connection, logged)
             servers, taken = overview(connection), server_records.latest_by_cause(connection)
@@ -218,6 +223,7 @@ class Metrics:
         )
         yield from of_servers(servers, taken)
         yield from of_backups(last)
+        yield from of_storage(stored, self._storage_limit)
         yield from of_write_logs(logs)
         yield from _lags(migrating)
         if self._monitors:

@@ -181,6 +181,7 @@ _SHAPES: Mapping[str, msgspec.Struct] = {
                 quota.Resource(type="instance", max=100, quota=100, used=2),
                 quota.Resource(type="node", max=1000, quota=1000, used=9),
                 quota.Resource(type="ram", unit="GB", max=48, quota=48, used=9),
+                quota.Resource(type="backup", unit="GB", max=500, quota=500, used=12),
             ]
         )
     ),
