@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import subprocess
 from contextlib import aclosing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cachewright.backups.reader import fetch_shard, read_shard
 from cachewright.backups.storage import BackupDamaged, Storage, StorageFailed, parse_storage_url
 from cachewright.backups.writer import store_manifest, store_shard
 from cachewright.store.encryption import SecretCipher
+from environment_faults import fill, small_disk
 
 CIPHER = SecretCipher([Fernet.generate_key()])
 CHUNK = CHUNK_BYTES
@@ -178,6 +180,30 @@ async def test_a_removed_backup_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "backups").iterdir()) == []
     await storage.probe()
     assert list((tmp_path / "backups").iterdir()) == []
+
+
+def remount(folder: Path, access: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{access}", str(folder)], check=True)
+
+
+async def test_a_disk_that_is_full_or_read_only_is_an_error_until_it_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    with small_disk(folder, 4):
+        storage = Storage.open(folder.as_uri())
+        await storage.put("first", b"content")
+        filler = fill(folder)
+        with pytest.raises(StorageFailed, match="almost full"):
+            await storage.put("second", b"content")
+        filler.unlink()
+        remount(folder, "ro")
+        with pytest.raises(StorageFailed, match="Read-only file system"):
+            await storage.put("second", b"content")
+        with pytest.raises(StorageFailed):
+            await storage.remove_object("first")
+        assert await storage.get("first") == b"content"
+        remount(folder, "rw")
+        await storage.put("second", b"content")
+        assert sorted(await storage.names("")) == ["first", "second"]
 
 
 async def test_a_storage_that_is_away_is_an_error_with_its_name(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 """The same storage in a bucket: a server that speaks the protocol of S3."""
 
+import asyncio
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 
 from bucket import access_to, bucket_service
+from cachewright.backups import storage as storages
 from cachewright.backups.encryption import CHUNK_BYTES, new_key
 from cachewright.backups.manifest import Manifest, SavedShard, read_manifest
 from cachewright.backups.reader import read_shard
@@ -95,3 +97,52 @@ async def test_a_bucket_or_a_service_that_is_missing_is_an_error_with_its_name(
     with pytest.raises(StorageFailed, match="s3://bucket") as failed:
         await Storage.open("s3://bucket").get("name")
     assert "secret" not in str(failed.value)
+
+
+@asynccontextmanager
+async def failing_service(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A service that gives every request this answer, or none, and the first lines of the requests."""
+    asked: list[bytes] = []
+    connections: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while line := await reader.readline():
+                asked.append(line)
+                head = await reader.readuntil(b"\r\n\r\n")
+                lengths = [row for row in head.lower().split(b"\r\n") if row.startswith(b"content-length:")]
+                await reader.readexactly(int(lengths[0].partition(b":")[2]))
+                writer.write(answer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    finally:
+        server.close()
+        for connection in connections:
+            connection.close()
+        await asyncio.gather(*(connection.wait_closed() for connection in connections), return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n", "500"),
+        (b"HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\n\r\n", "503"),
+        (b"", "s3://bucket"),
+    ],
+    ids=["error", "busy", "silent"],
+)
+async def test_a_service_that_fails_is_asked_again_and_is_an_error_then(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, words: str
+) -> None:
+    monkeypatch.setattr(storages, "_ANSWER_SECONDS", 1)
+    async with failing_service(answer) as (endpoint, asked):
+        access(monkeypatch, endpoint)
+        storage = Storage.open("s3://bucket")
+        with pytest.raises(StorageFailed, match=words) as failed:
+            await storage.put("name", b"content")
+        tries = 1 + storages._RETRIES
+        assert [line.split()[0] for line in asked] == [b"PUT"] * tries
+        assert "secret" not in str(failed.value)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cryptography.fernet import Fernet
 from valkey import Valkey
 
 from commands import Run
@@ -63,6 +64,12 @@ def test_a_backup_is_made_listed_verified_downloaded_and_deleted(
     assert refused.returncode != 0
     assert not list((tmp_path / "broken").glob("*.rdb"))
     stored.write_bytes(content)
+    (tmp_path / "other.key").write_bytes(Fernet.generate_key())
+    (tmp_path / "other.key").chmod(0o600)
+    sealed = run("backups", "verify", backup_id, "--secret-key-file", str(tmp_path / "other.key"))
+    assert (sealed.returncode, "sealed with another key" in sealed.stderr) == (1, True)
+    lost = run("backups", "verify", backup_id, "--secret-key-file", str(tmp_path / "lost.key"))
+    assert (lost.returncode, "Traceback" in lost.stderr, "lost.key" in lost.stderr) == (1, False, True)
     assert told("backups", "write-log", "kept", "--keep-hours", "24")["keep_hours"] == 24
     assert "kept for 24 hours" in run("backups", "write-log", "kept").stdout
     assert f'cachewright_write_log_last_timestamp_seconds{{instance_id="{instance_id}"}}' in server.metrics()
