@@ -24,6 +24,7 @@ from bench.results import (
     Summary,
     Table,
     cases,
+    compared_to_goal,
     contestants,
     formatted,
     medians_between,
@@ -40,6 +41,8 @@ OURS, CLI, BGSAVE, QUIET = "Cachewright", "valkey-cli --rdb", "BGSAVE and a copy
 RESTORED = "Cachewright, restore"
 _SHARDS = 3
 _QUIET_SECONDS = 3.0
+_LONGEST_RESTORE = 3.4
+"""Seconds without an answer that the page about restores names for shards of this size."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,19 +164,28 @@ def summary(rows: Sequence[Row]) -> Summary:
         f"{medians_between(ratio(rows, case, 'seconds', OURS, CLI) for case in names)} times the time of "
         f"`valkey-cli --rdb`, and {medians_between(ratio(rows, case, 'seconds', OURS, BGSAVE) for case in names)} "
         f"times that of `BGSAVE` and a copy. The longest wait of a client is {longest}.",
-        "The peers neither verify nor encrypt their files, and each file has a moment of its own.",
+        "The longest wait is "
+        f"{medians_between(ratio(rows, case, 'longest_ms', OURS, QUIET) for case in names)} times that without one: "
+        "these primaries have no replica that could send the snapshot. The peers neither verify nor encrypt their "
+        "files, and each file has a moment of its own.",
     )
 
 
 def findings(rows: Sequence[Row]) -> list[Finding]:
     found = []
     for case in cases(rows):
-        for peer in (CLI, BGSAVE):
-            found.append(Finding(what=f"{case}: time of {peer}", figure=ratio(rows, case, "seconds", OURS, peer)))
-            waits = ratio(rows, case, "longest_ms", OURS, peer)
-            found.append(Finding(what=f"{case}: longest wait of a client with {peer}", figure=waits))
+        longest = f"{case}: longest wait of a client"
+        found.append(compared_to_goal(f"{longest} with {CLI}", ratio(rows, case, "longest_ms", OURS, CLI), "<=", 1))
         away = spread(values(rows, case, RESTORED, "unavailable_seconds"))
-        found.append(Finding(what=f"{case}: longest wait of a client during a restore", figure=away, unit="s"))
+        found.append(compared_to_goal(f"{longest} during a restore", away, "<=", _LONGEST_RESTORE, "s"))
+        for peer in (BGSAVE, QUIET):
+            found.append(Finding(what=f"{longest} with {peer}", figure=ratio(rows, case, "longest_ms", OURS, peer)))
+            p99 = ratio(rows, case, "p99_ms", OURS, peer)
+            found.append(Finding(what=f"{case}: 99 of 100 answers with {peer}", figure=p99))
+        found += [
+            Finding(what=f"{case}: time of {peer}", figure=ratio(rows, case, "seconds", OURS, peer))
+            for peer in (CLI, BGSAVE)
+        ]
     return found
 
 
@@ -217,7 +229,8 @@ the whole task: snapshots at one moment, check by `valkey-check-rdb`, encryption
 manifest. The peers work on three nodes with the same data, all at the same time: `valkey-cli --rdb` into a folder, and
 `BGSAVE` followed by a copy of the file. Four clients read and write meanwhile. A restore replaces the data of the
 instance by that of its backup, without a backup of the present data before; its longest wait is the time for which the
-nodes stop and load.
+nodes stop and load. The goals: no longer wait than with `valkey-cli --rdb`, which takes the same kind of snapshot; and
+for a restore what [its page](restore.md) says. They were set when the figures of the first full run were known.
 """,
     measure=measure,
     summary=summary,
