@@ -8,6 +8,7 @@ from bench import (
     footprint,
     impact,
     libraries,
+    load,
     migration,
     progress_api,
     remaining,
@@ -26,6 +27,7 @@ _EVERY: tuple[Benchmark, ...] = (
     creation.BENCHMARK,
     migration.BENCHMARK,
     engine.BENCHMARK,
+    load.BENCHMARK,
     footprint.BENCHMARK,
 )
 

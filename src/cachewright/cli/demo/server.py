@@ -59,10 +59,18 @@ class ServerProcess:
             self._process.wait()
             raise
 
-    def crash_and_restart(self) -> None:
-        """Kill the server, start it again on its port and wait until it responds. Its nodes keep running."""
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Kill the server. Its nodes keep running."""
         self._process.kill()
         self._process.wait()
+
+    def crash_and_restart(self) -> None:
+        """Kill the server, start it again on its port and wait until it responds. Its nodes keep running."""
+        self.kill()
         self._start(self.access.endpoint.rpartition("//")[2])
 
     def stop(self) -> bool:
