@@ -17,6 +17,9 @@ _STATISTICS, _PACKETS = 6, 263
 
 _BUFFER_BYTES, _LONGEST = 256 * 2**20, 2**16
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_NOTHING = (_RETURN, 0, 0, 0)
+"""The step of a filter that passes no packet."""
+
 _SOURCE, _TARGET = 12, 16
 """Places of the addresses in a header of IPv4."""
 
@@ -49,6 +52,7 @@ def watched(addresses: Sequence[str]) -> Iterator[Seen]:
         try:
             yield seen
         finally:
+            _attach(watching, [_NOTHING])  # others may use these addresses, too
             over.set()
             reading.join()
             _, seen.lost = struct.unpack("II", watching.getsockopt(_PACKETS, _STATISTICS, 8))
@@ -63,7 +67,10 @@ def _filter(watching: socket.socket, addresses: Sequence[str]) -> None:
         for number, address in enumerate(addresses):
             to_accept = (count - number - 1) + after
             program.append((_JUMP_IF_EQUAL, to_accept, 0, struct.unpack("!I", socket.inet_aton(address))[0]))
-    program += [(_RETURN, 0, 0, 0), (_RETURN, 0, 0, _LONGEST)]
+    _attach(watching, [*program, _NOTHING, (_RETURN, 0, 0, _LONGEST)])
+
+
+def _attach(watching: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
     packed = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
     watching.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(packed)))
 
