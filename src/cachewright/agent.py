@@ -9,7 +9,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from cryptography.fernet import Fernet
@@ -20,14 +20,14 @@ from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts import calls
 from cachewright.hosts.envelopes import AgentKey
-from cachewright.hosts.host import CONFIG, LINKS, Host
+from cachewright.hosts.host import CONFIG, LINKS, SENTINEL_CONFIG, Host, ProcessInfo
 from cachewright.hosts.local import LocalHost
 from cachewright.jobs.runner import JobRunner
 from cachewright.jobs.write_logs import delete_links_when_full
 from cachewright.logs import RARELY
 from cachewright.model.hosts import HostReport, HostState
 from cachewright.services.hosts import report_of
-from cachewright.store import hosts, server_claims, stale_nodes
+from cachewright.store import hosts, sentinels, server_claims, stale_nodes
 from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import SecretCipher
 from cachewright.store.notifications import CALLS, listen
@@ -69,6 +69,7 @@ class Agent:
         DatabaseNotReady if the database has no such host, or it was given up."""
         while stale := await in_background(self._stale):
             await self._delete(stale)
+        await self._remove_strays()
         state = await in_background(self._state)
         if state is None:
             raise DatabaseNotReady(f"the database has no host {self._name}: cachewright hosts add {self._name}")
@@ -118,9 +119,10 @@ class Agent:
         )
         return envelope.seal_answer(msgspec.json.encode(answer))
 
-    def _is_recorded(self, node_id: str) -> bool:
+    def _is_recorded(self, kind: calls.ProcessKind, name: str) -> bool:
         with self._database.read() as connection:
-            return hosts.of_node(connection, node_id) == self._name
+            host_of = sentinels.host_of if kind == "sentinels" else hosts.of_node
+            return host_of(connection, name) == self._name
 
     def _epoch(self) -> int:
         with self._database.read() as connection:
@@ -176,10 +178,11 @@ class Agent:
         report = self._report
         if report is None or now - self._measured_at >= _MEASURE_SECONDS:
             report, self._measured_at = await in_background(self._measured), now
-        processes = await self._host.processes()
+        await self._remove_strays()
         report = msgspec.structs.replace(
             report,
-            processes={name: (process.pid, process.started_at) for name, process in processes.items()},
+            processes=_shown(await self._host.processes()),
+            sentinels=_shown(await self._host.sentinels.processes()),
             configured=tuple(sorted(await self._host.with_file(CONFIG))),
             linked=tuple(sorted(await self._host.with_file(LINKS))),
             public_key=self._key.public,
@@ -192,6 +195,28 @@ class Agent:
             elif await in_background(self._state) in (None, "lost"):
                 log.critical("the host %s was removed or given up; this agent stops", self._name)
                 self._stopped.set()
+
+    async def _remove_strays(self) -> None:
+        """Remove sentinels that are recorded elsewhere now, or not at all, and all if this host was given up. They have
+        no data, and one that runs twice would confuse the others. A sentinel is recorded before its files are
+        written."""
+        present = await self._host.sentinels.with_file(SENTINEL_CONFIG)
+        if not present:
+            return
+        for sentinel_id in present.difference(await in_background(self._sentinels)):
+            try:
+                await self._host.sentinels.remove(sentinel_id, _STOP_SECONDS)
+            except TimeoutError as error:
+                log.error("sentinel %s does not belong to this host any more and does not end: %s", sentinel_id, error)
+            else:
+                log.info("sentinel %s does not belong to this host any more and is removed", sentinel_id)
+
+    def _sentinels(self) -> list[str]:
+        """Return the sentinels that belong to this host."""
+        with self._database.read() as connection:
+            record = hosts.get(connection, self._name)
+            is_kept = record is not None and record.state != "lost"
+            return sentinels.on_host(connection, self._name) if is_kept else []
 
     def _stale(self) -> list[str]:
         with self._database.read() as connection:
@@ -223,14 +248,18 @@ class Agent:
 
     def _measured(self) -> HostReport:
         with self._database.read() as connection:
-            offset = hosts.clock_offset(connection)
-        return msgspec.structs.replace(report_of(self._host), clock_offset=offset)
+            offset, runs_sentinels = hosts.clock_offset(connection), sentinels.is_readable(connection)
+        return msgspec.structs.replace(report_of(self._host), clock_offset=offset, runs_sentinels=runs_sentinels)
 
     def _store(self, report: HostReport) -> bool:
         """Store the report. False if the host does not take part now: it was removed or given up, or has nodes to
         delete."""
         with self._database.statements() as connection:
             return hosts.report(connection, self._name, self._host.address, report)
+
+
+def _shown(processes: Mapping[str, ProcessInfo]) -> dict[str, tuple[int, float]]:
+    return {name: (process.pid, process.started_at) for name, process in processes.items()}
 
 
 @DBOS.workflow(name=calls.WORKFLOW)

@@ -68,7 +68,7 @@ def test_zones_are_labels_of_hosts(labelled: Site, tenant: Tenant) -> None:
     assert tenant.call("PUT", path, {"new_available_zones": ["az2"]}).refusal == (400, "DCS.4036")
     single = tenant.instance(az_codes=["az1"], spec_code="redis.single.xu1.large.1", capacity=1)
     place = f"instances/{single}/available-zones"
-    assert tenant.call("PUT", place, {"new_available_zones": ["az2"]}).refusal == (400, "DCS.4062")
+    assert tenant.call("PUT", place, {"new_available_zones": ["az2"]}).refusal == (400, "DCS.4036")
     assert tenant.call("GET", f"instances/{instance_id}").json["az_codes"] == ["az1"]
 
 

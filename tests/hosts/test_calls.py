@@ -42,7 +42,7 @@ def performed(
     """The answer to a call of a server with this epoch, when the present one is 2."""
     call = Call(method=method, arguments=arguments, expires_at=time.time() + seconds, epoch=epoch)
     host = LocalHost(Settings(data_dir=folder))
-    answer = asyncio.run(perform(host, call, lambda _: recorded, lambda: 2))
+    answer = asyncio.run(perform(host, call, lambda *_: recorded, lambda: 2))
     return msgspec.json.decode(msgspec.json.encode(answer), type=Answer)
 
 

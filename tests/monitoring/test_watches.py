@@ -92,7 +92,7 @@ async def test_two_sentinels_that_do_not_answer_are_an_incident(
     async def nothing(*_: object) -> None:
         pass
 
-    async def is_started(_: object) -> bool:
+    async def is_started(*_: object) -> bool:
         return True
 
     for name, stand_in in (("_views", views), ("_is_started", is_started), ("_reconcile", nothing)):

@@ -19,7 +19,7 @@ from cachewright.operations.move_plan import MovePlan, decide, heir, surplus_add
 from cachewright.operations.requests import MoveCause
 from cachewright.tasks.operation import ActionFailed
 from cachewright.topologies.layout import has_salt, new_nodes, new_replicas
-from cachewright.valkey.slots import even_split
+from cachewright.valkey.slots import SLOTS, SlotRange, even_split
 from cachewright.valkey.topology import Member, View
 from database_fixtures import an_instance
 
@@ -187,3 +187,53 @@ def test_a_repeated_move_uses_the_copies_that_an_earlier_one_has_left() -> None:
     assert surplus_additions([*nodes, extra], members, 2, lambda node: node.id == extra.id) == [extra]
     assert surplus_additions([other, extra], members, 2, lambda node: node.id == extra.id) == []
     assert surplus_additions([*nodes, extra], members, 2, lambda node: node.id == old.id) == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "knows", "leaves"),
+    [("silent_host", False, True), ("silent_host", True, False), ("lost_host", True, True)],
+    ids=["gone", "connected", "given up"],
+)
+def test_outside_of_clusters_the_primary_knows_which_replica_is_gone(
+    cause: MoveCause, *, knows: bool, leaves: bool
+) -> None:
+    flavor = parse("redis.ha.xu1.large.r3.1")
+    lead, replica, lost = nodes = new_nodes(SETTINGS, INSTANCE, flavor)
+    whole = SlotRange(0, SLOTS - 1)
+    members = {
+        each.id: Member(
+            id=each.id,
+            address="",
+            flags=frozenset(),
+            primary=None if each is lead else lead.id,
+            linked=True,
+            slots=(whole,) if each is lead else (),
+        )
+        for each in nodes
+    }
+    known = {lead.id, replica.id, *([lost.id] if knows else [])}
+    views: dict[str, View | None] = {
+        lead.id: View(ok=True, epoch=0, members={name: members[name] for name in known}),
+        replica.id: View(ok=True, epoch=0, members={name: members[name] for name in (lead.id, replica.id)}),
+        lost.id: None,
+    }
+
+    def plan() -> MovePlan:
+        return decide(
+            nodes=nodes,
+            views=views,
+            moved={lost.id},
+            cause=cause,
+            copies=3,
+            new=lambda numbers: new_replicas(SETTINGS, INSTANCE, flavor, numbers, salt=RUN),
+            is_cluster=False,
+        )
+
+    if not leaves:
+        with pytest.raises(ActionFailed, match="is not replaced"):
+            plan()
+        return
+    made = plan()
+    assert [node.id for node in made.leaving] == [lost.id]
+    assert len(made.added) == 1
+    assert made.silent == (lost.id,)

@@ -9,6 +9,7 @@ import pytest
 
 from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport, HostState
 from cachewright.model.instances import Node
+from cachewright.model.sentinels import Sentinel
 from cachewright.model.tasks import Control
 from cachewright.operations import move_nodes
 from cachewright.operations.actions import moves
@@ -20,7 +21,7 @@ from cachewright.services import hosts as service
 from cachewright.services import rebalance
 from cachewright.services.accounts import InvalidInput
 from cachewright.services.host_moves import is_obsolete, must_pause, running_moves
-from cachewright.store import hosts, instances, stale_nodes, task_controls, tasks
+from cachewright.store import hosts, instances, sentinels, stale_nodes, task_controls, tasks
 from cachewright.store.transactions import SqlDatabase
 from cachewright.tasks.operation import ActionFailed
 from cachewright.topologies import layout
@@ -31,6 +32,8 @@ from database_fixtures import a_task, an_instance, migrated
 GB = 2**30
 REPORT = HostReport(release="1", cpus=1, memory=64 * GB, memory_free=64 * GB, disk_free=64 * GB)
 INSTANCE = an_instance(status="RUNNING", spec_code="redis.cluster.xu1.large.r2.s1.2", address="127.0.0.1", seed_port=1)
+
+SENTINEL = Sentinel(id="a" * 40, host="127.0.0.2", port=3, secret="", created_at=1, host_name="h2")
 
 
 def node(number: int, host_name: str, **changed: Any) -> Node:
@@ -243,8 +246,16 @@ def test_a_lost_host_stays_until_it_has_no_nodes(database: SqlDatabase) -> None:
         assert host.state == "lost"
         assert service.staying(connection, "h2") == {}
         instances.change(connection, INSTANCE.id, spec_code="redis.single.xu1.large.1")
-        assert "no replica" in service.staying(connection, "h2")[INSTANCE.id]
+        assert "no copy" in service.staying(connection, "h2")[INSTANCE.id]
         instances.remove_nodes(connection, [NODES[1].id, NODES[3].id])
+        sentinels.add(connection, [SENTINEL])
+        with pytest.raises(InvalidInput, match="has a sentinel"):
+            service.remove(connection, "h2")
+        assert service.has_leaving_sentinel(connection, "h2")
+        assert service.give_up(connection, "h2") == 0
+        assert hosts.get(connection, "h2")
+        sentinels.remove_all(connection)
+        assert not service.has_leaving_sentinel(connection, "h2")
         assert service.give_up(connection, "h2") == 0
         assert hosts.get(connection, "h2") is None
 
@@ -265,6 +276,7 @@ def test_a_drain_says_which_instances_wait(database: SqlDatabase) -> None:
         task_controls.put(connection, running.id, Control(state="paused"))
         assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "its task is paused")}
         instances.change(connection, INSTANCE.id, spec_code="redis.single.xu1.large.1")
+        instances.change_certificate(connection, INSTANCE.id, "certificate")
         assert service.leaving(connection, "h2") == {}
 
 

@@ -1,17 +1,19 @@
 """All machines behind the port `Host`: the server's own, and those with an agent.
 
-A method goes to the host that is recorded for the node, or that has the address. Sentinels and proxies run on the
-machine of the server. What all agents see of their processes comes with their reports.
+A method goes to the host that is recorded for the node, or that has the address. Proxies run on the machine of the
+server. What all agents see of their processes comes with their reports.
 """
 
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from cachewright.hosts.all_processes import AllProcesses, AllSentinels
 from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.client_firewall import ClientFirewall
 from cachewright.hosts.host import (
@@ -27,10 +29,10 @@ from cachewright.hosts.host import (
 )
 from cachewright.hosts.jobs import JobState
 from cachewright.hosts.ports import NodePorts
-from cachewright.hosts.remote import HostCalls, RemoteHost
+from cachewright.hosts.remote import HostCalls, RemoteHost, RemoteProcesses
 from cachewright.hosts.resources import Resources
 from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
-from cachewright.store import hosts
+from cachewright.store import hosts, sentinels
 from cachewright.store.database import Database
 from cachewright.threads import in_background
 
@@ -48,7 +50,7 @@ class _Seen(msgspec.Struct):
     changed_at: float
 
 
-class AllHosts:
+class AllHosts(AllProcesses):
     """Implements `Host`."""
 
     def __init__(self, local: Host, database: Database, calls: HostCalls) -> None:
@@ -61,6 +63,9 @@ class AllHosts:
         self._clock_offset = 0.0
         self._offset_at = float("-inf")
         self._hosts_of_nodes: dict[str, str] = {}
+        self._sentinels = AllSentinels(
+            local.sentinels, self._host_of_sentinel, self._sentinels_of, self._reported_sentinels
+        )
 
     @property
     def address(self) -> str:
@@ -72,6 +77,10 @@ class AllHosts:
 
     @property
     def sentinels(self) -> Processes:
+        return self._sentinels
+
+    @property
+    def own_sentinels(self) -> Processes:
         return self._local.sentinels
 
     @property
@@ -130,44 +139,9 @@ class AllHosts:
         reports = (await in_background(self._reports)).values()
         return found.union(*(report.configured if file == CONFIG else report.linked for _, report in reports))
 
-    async def process(self, name: str) -> ProcessInfo | None:
-        return await (await self._of(name)).process(name)
-
-    async def is_running(self, name: str) -> bool:
-        return await (await self._of(name)).is_running(name)
-
-    async def is_busy(self, name: str) -> bool:
-        return await (await self._of(name)).is_busy(name)
-
-    async def has_file(self, name: str, file: str) -> bool:
-        return await (await self._of(name)).has_file(name, file)
-
-    async def read_file(self, name: str, file: str) -> str | None:
-        return await (await self._of(name)).read_file(name, file)
-
-    async def write_files(self, name: str, files: Mapping[str, str]) -> None:
-        await (await self._of(name)).write_files(name, files)
-
-    async def start(self, name: str) -> None:
-        await (await self._of(name)).start(name)
-
-    async def restart(self, name: str, not_before: float, grace_seconds: float) -> None:
-        await (await self._of(name)).restart(name, not_before, grace_seconds)
-
-    async def stop(self, name: str, grace_seconds: float) -> None:
-        await (await self._of(name)).stop(name, grace_seconds)
-
     async def remove(self, name: str, grace_seconds: float) -> None:
-        await (await self._of(name)).remove(name, grace_seconds)
+        await super().remove(name, grace_seconds)
         self._hosts_of_nodes.pop(name, None)
-
-    async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
-        await (await self._of(name)).set_aside(name, not_before, grace_seconds)
-
-    async def ensure(
-        self, name: str, files: Callable[[], Awaitable[Mapping[str, str] | None]], grace_seconds: float
-    ) -> None:
-        await (await self._here(name)).ensure(name, files, grace_seconds)
 
     async def write_folder(self, node_id: str, folder: str, files: Mapping[str, Iterable[bytes]]) -> None:
         await (await self._here(node_id)).write_folder(node_id, folder, files)
@@ -261,22 +235,22 @@ class AllHosts:
     def supports_tls(self) -> bool:
         return self._local.supports_tls()
 
-    async def _of(self, node_id: str) -> Host | RemoteHost:
+    async def _of(self, name: str) -> Host | RemoteHost:
         """Return the host of a node; the machine of the server if the node is not recorded. Raises DatabaseUnavailable
         for a node of another machine in a server that another one may have replaced."""
-        name = self._hosts_of_nodes.get(node_id)
-        if name is None:
-            name = await in_background(self._host_of, node_id)
-        if name == EMBEDDED:
+        host_name = self._hosts_of_nodes.get(name)
+        if host_name is None:
+            host_name = await in_background(self._host_of, name)
+        if host_name == EMBEDDED:
             return self._local
         self._database.claim.require()
-        return self._remote(name)
+        return self._remote(host_name)
 
-    async def _here(self, node_id: str) -> Host:
+    async def _here(self, name: str) -> Host:
         """Return the machine of the server. Raises HostSilent for a node of another host: no operation replaces its
         folders there."""
-        if isinstance(await self._of(node_id), RemoteHost):
-            raise HostSilent(f"data of node {node_id}, which is on another host, cannot be replaced")
+        if isinstance(await self._of(name), RemoteHost):
+            raise HostSilent(f"data of node {name}, which is on another host, cannot be replaced")
         return self._local
 
     def _host_of(self, node_id: str) -> str:
@@ -287,14 +261,32 @@ class AllHosts:
         self._hosts_of_nodes[node_id] = name
         return name
 
-    def _remote(self, name: str) -> RemoteHost:
-        def public_key() -> str:
-            _, report = self._reports(alive=True).get(name, ("", None))
-            if report is None or report.public_key is None:
-                raise HostSilent(f"host {name} does not report")
-            return report.public_key
+    def _host_of_sentinel(self, sentinel_id: str) -> str | None:
+        with self._database.read() as connection:
+            return sentinels.host_of(connection, sentinel_id)
 
-        return RemoteHost(name, self._calls, public_key, lambda: self._clock_ahead(name))
+    def _sentinels_of(self, name: str) -> RemoteProcesses:
+        self._database.claim.require()
+        key, ahead = partial(self._public_key, name), partial(self._clock_ahead, name)
+        return RemoteProcesses(name, self._calls, key, ahead, "sentinels")
+
+    def _reported_sentinels(self) -> Mapping[str, ProcessInfo]:
+        found = {}
+        for host, (_, report) in self._reports().items():
+            ahead = self._clock_ahead(host)
+            for name, process in report.sentinels.items():
+                found[name] = ProcessInfo(*process).seen_from_a_clock_behind(ahead)
+        return found
+
+    def _remote(self, name: str) -> RemoteHost:
+        return RemoteHost(name, self._calls, partial(self._public_key, name), partial(self._clock_ahead, name))
+
+    def _public_key(self, name: str) -> str:
+        """Return the key of an agent. Raises HostSilent while it does not report."""
+        _, report = self._reports(alive=True).get(name, ("", None))
+        if report is None or report.public_key is None:
+            raise HostSilent(f"host {name} does not report")
+        return report.public_key
 
     def _clock_ahead(self, name: str) -> float:
         """Return by how many seconds the clock of a host is ahead of this machine's, as last measured."""

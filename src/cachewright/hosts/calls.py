@@ -3,7 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -14,6 +14,9 @@ from cachewright.threads import in_background
 
 WORKFLOW = "perform_call"
 """Name of DBOS's workflow that performs a call. Stored with each call."""
+
+ProcessKind = Literal["nodes", "sentinels"]
+"""Kinds of processes of a host that an agent starts and stops."""
 
 CHANGING = frozenset(
     {
@@ -27,8 +30,13 @@ METHODS = CHANGING | {
     *("find_ports", "is_port_free"),
 }
 FENCED = METHODS - {"find_ports", "is_port_free"}
-"""Methods that are performed only for nodes that are recorded on the host: an old call must not start a node that runs
-elsewhere now, and no call reaches other folders."""
+"""Methods that are performed only for nodes and sentinels that are recorded on the host: an old call must not start one
+that runs elsewhere now, and no call reaches other folders."""
+
+OF_SENTINELS = frozenset(
+    {"process", "is_running", "is_busy", "has_file", "read_file", "write_files", "start", "stop", "remove"}
+)
+"""Methods that are performed for sentinels, too."""
 
 _RAISED: dict[str, type[Exception]] = {
     error.__name__: error for error in (NodeStartFailed, NoFreePort, TimeoutError, OSError)
@@ -43,6 +51,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A call of a method.
 
     :ivar arguments: by name.
+    :ivar kind: of the process that it concerns.
     :ivar expires_at: time after which the caller no longer waits for the answer, seconds since the epoch. The call is
         not performed then.
     :ivar epoch: epoch of the server with the claim to perform tasks, of which the call is; None if another server makes
@@ -53,6 +62,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any]
     expires_at: float
     epoch: int | None = None
+    kind: ProcessKind = "nodes"
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,16 +85,16 @@ def queue_of(host_name: str) -> str:
 
 
 async def perform(
-    host: Host, call: Call, is_recorded: Callable[[str], bool], current_epoch: Callable[[], int]
+    host: Host, call: Call, is_recorded: Callable[[ProcessKind, str], bool], current_epoch: Callable[[], int]
 ) -> Answer:
     """Perform a call on this machine.
 
-    :param is_recorded: tells whether a node is recorded on this host; it blocks.
+    :param is_recorded: tells whether a node or a sentinel is recorded on this host; it blocks.
     :param current_epoch: returns the epoch of the claim to perform tasks; it blocks.
     """
     if reason := await in_background(_refusal, call, is_recorded, current_epoch):
         return Answer(error="HostSilent", text=reason)
-    method = getattr(host, call.method)
+    method = getattr(host.sentinels if call.kind == "sentinels" else host, call.method)
     hints = get_type_hints(method)
     if unknown := call.arguments.keys() - hints.keys():
         text = f"the agent has no argument {min(unknown)!r} of {call.method!r}; upgrade it"
@@ -99,17 +109,19 @@ async def perform(
         return Answer(error=kind, text=str(error))
 
 
-def _refusal(call: Call, is_recorded: Callable[[str], bool], current_epoch: Callable[[], int]) -> str | None:
+def _refusal(
+    call: Call, is_recorded: Callable[[ProcessKind, str], bool], current_epoch: Callable[[], int]
+) -> str | None:
     """Return why a call must not be performed; None if it may."""
-    if call.method not in METHODS:
+    if call.method not in (OF_SENTINELS if call.kind == "sentinels" else METHODS):
         return f"the agent has no method {call.method!r}; upgrade it"
     if time.time() > call.expires_at:
         return "the call has expired, or the clocks of the machines differ"
     if call.method in CHANGING and (call.epoch is None or call.epoch < current_epoch()):
         return "the server that made the call was replaced, or does not perform tasks"
     name = str(call.arguments.get("name", call.arguments.get("node_id")))
-    if call.method in FENCED and not is_recorded(name):
-        return f"node {name} is not recorded on this host"
+    if call.method in FENCED and not is_recorded(call.kind, name):
+        return f"{call.kind.removesuffix('s')} {name} is not recorded on this host"
     if any("/" in name or name in {".", ".."} for name in _names(call.arguments)):
         return "a file of a node is not in its folder"
     return None

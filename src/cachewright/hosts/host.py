@@ -152,11 +152,15 @@ class Host(Processes, Jobs, Protocol):
 
     @property
     def sentinels(self) -> Processes:
-        """The sentinels, by id."""
+        """The sentinels, by id, on whichever host."""
+
+    @property
+    def own_sentinels(self) -> Processes:
+        """Those that run on the machine of the server."""
 
     @property
     def sentinels_dir(self) -> Path:
-        """Local folder through which the control plane reaches the Unix socket of each sentinel."""
+        """Local folder through which the control plane reaches the Unix socket of each sentinel of this machine."""
 
     @property
     def proxies(self) -> Processes:

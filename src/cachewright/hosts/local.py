@@ -77,6 +77,10 @@ class LocalHost(LocalProcesses):
         return self._sentinels
 
     @property
+    def own_sentinels(self) -> LocalProcesses:
+        return self._sentinels
+
+    @property
     def sentinels_dir(self) -> Path:
         return self._settings.sentinels_dir
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dbos import DBOSClient
 from dbos import error as dbos_error
 
-from cachewright.hosts.calls import CHANGING, WORKFLOW, Answer, Call, HostSilent, queue_of
+from cachewright.hosts.calls import CHANGING, WORKFLOW, Answer, Call, HostSilent, ProcessKind, queue_of
 from cachewright.hosts.envelopes import seal
 from cachewright.hosts.host import ChildProcess, LogPart, LogPosition, ProcessInfo
 from cachewright.hosts.jobs import JobState
@@ -96,17 +96,24 @@ class HostCalls:
             return self._client
 
 
-class RemoteHost:
-    """The methods of `Host` that concern one node or port of a host with an agent. Raises HostSilent if the agent does
+class RemoteProcesses:
+    """The methods of `Processes` that concern one process of a host with an agent. Raises HostSilent if the agent does
     not answer in time."""
 
     def __init__(
-        self, name: str, calls: HostCalls, public_key: Callable[[], str], clock_ahead: Callable[[], float]
+        self,
+        name: str,
+        calls: HostCalls,
+        public_key: Callable[[], str],
+        clock_ahead: Callable[[], float],
+        kind: ProcessKind = "nodes",
     ) -> None:
-        """:param public_key: returns the key of the agent, or raises HostSilent while it does not report.
+        """:param name: of the host.
+        :param public_key: returns the key of the agent, or raises HostSilent while it does not report.
         :param clock_ahead: returns by how many seconds the clock of the host is ahead of this machine's.
         """
         self.name = name
+        self._kind: ProcessKind = kind
         self._calls = calls
         self._public_key = public_key
         self._clock_ahead = clock_ahead
@@ -150,6 +157,60 @@ class RemoteHost:
 
     async def set_aside(self, name: str, not_before: float, grace_seconds: float) -> None:
         await self._end("set_aside", name, grace_seconds, not_before=not_before + self._clock_ahead())
+
+    async def _end(self, method: str, name: str, grace_seconds: float, **arguments: Any) -> None:
+        seconds = grace_seconds + _START_SECONDS + _BESIDES_GRACE_SECONDS
+        await self._ask(None, method, seconds, name=name, grace_seconds=grace_seconds, **arguments)
+
+    async def _ask(
+        self,
+        kind: Any,
+        method: str,
+        seconds: float = _ANSWER_SECONDS,
+        *,
+        while_reporting: bool = False,
+        **arguments: Any,
+    ) -> Any:
+        """Return the result of a call. Changes of one node are performed one after another, and reads beside them.
+        Calls about jobs wait for none of these.
+
+        :param while_reporting: wait for the answer no longer than the host reports.
+        """
+        call = Call(
+            method=method,
+            arguments=msgspec.to_builtins(arguments),
+            expires_at=time.time() + self._clock_ahead() + seconds,
+            epoch=self._calls.epoch,
+            kind=self._kind,
+        )
+        sealed, envelope = seal(await asyncio.to_thread(self._public_key), msgspec.json.encode(call))
+        node = str(arguments.get("name") or arguments.get("node_id") or _WHOLE_HOST)
+        partition = node if method in CHANGING else f"{node} reads"
+        if "job_id" in arguments:
+            partition = f"{arguments['job_id']} {method}"  # the end of a job must not wait for its begin
+        call_id = await asyncio.to_thread(self._calls.enqueue, self.name, partition, sealed)
+        try:
+            async with asyncio.timeout(seconds):
+                answering = self._answer_while_reporting if while_reporting else self._calls.answer
+                answer = await answering(call_id)
+        except TimeoutError as error:
+            await asyncio.to_thread(self._calls.cancel, call_id)
+            raise HostSilent(f"host {self.name} does not answer within {seconds:g} s") from error
+        return msgspec.json.decode(envelope.open_answer(answer), type=Answer).value(kind)
+
+    async def _answer_while_reporting(self, call_id: str) -> str:
+        """Wait for the encrypted answer. Raises HostSilent when the host does not report any more."""
+        waiting = asyncio.create_task(self._calls.answer(call_id))
+        try:
+            while not (await asyncio.wait({waiting}, timeout=_LOOK_SECONDS))[0]:
+                await asyncio.to_thread(self._public_key)
+            return waiting.result()
+        finally:
+            waiting.cancel()
+
+
+class RemoteHost(RemoteProcesses):
+    """The methods of `Host` that concern one node or port of a host with an agent."""
 
     async def create_folder(self, node_id: str, folder: str) -> None:
         await self._ask(None, "create_folder", node_id=node_id, folder=folder)
@@ -216,52 +277,3 @@ class RemoteHost:
     def is_port_free(self, address: str, port: int) -> bool:
         result: bool = asyncio.run(self._ask(bool, "is_port_free", address=address, port=port))
         return result
-
-    async def _end(self, method: str, name: str, grace_seconds: float, **arguments: Any) -> None:
-        seconds = grace_seconds + _START_SECONDS + _BESIDES_GRACE_SECONDS
-        await self._ask(None, method, seconds, name=name, grace_seconds=grace_seconds, **arguments)
-
-    async def _ask(
-        self,
-        kind: Any,
-        method: str,
-        seconds: float = _ANSWER_SECONDS,
-        *,
-        while_reporting: bool = False,
-        **arguments: Any,
-    ) -> Any:
-        """Return the result of a call. Changes of one node are performed one after another, and reads beside them.
-        Calls about jobs wait for none of these.
-
-        :param while_reporting: wait for the answer no longer than the host reports.
-        """
-        call = Call(
-            method=method,
-            arguments=msgspec.to_builtins(arguments),
-            expires_at=time.time() + self._clock_ahead() + seconds,
-            epoch=self._calls.epoch,
-        )
-        sealed, envelope = seal(await asyncio.to_thread(self._public_key), msgspec.json.encode(call))
-        node = str(arguments.get("name") or arguments.get("node_id") or _WHOLE_HOST)
-        partition = node if method in CHANGING else f"{node} reads"
-        if "job_id" in arguments:
-            partition = f"{arguments['job_id']} {method}"  # the end of a job must not wait for its begin
-        call_id = await asyncio.to_thread(self._calls.enqueue, self.name, partition, sealed)
-        try:
-            async with asyncio.timeout(seconds):
-                answering = self._answer_while_reporting if while_reporting else self._calls.answer
-                answer = await answering(call_id)
-        except TimeoutError as error:
-            await asyncio.to_thread(self._calls.cancel, call_id)
-            raise HostSilent(f"host {self.name} does not answer within {seconds:g} s") from error
-        return msgspec.json.decode(envelope.open_answer(answer), type=Answer).value(kind)
-
-    async def _answer_while_reporting(self, call_id: str) -> str:
-        """Wait for the encrypted answer. Raises HostSilent when the host does not report any more."""
-        waiting = asyncio.create_task(self._calls.answer(call_id))
-        try:
-            while not (await asyncio.wait({waiting}, timeout=_LOOK_SECONDS))[0]:
-                await asyncio.to_thread(self._public_key)
-            return waiting.result()
-        finally:
-            waiting.cancel()

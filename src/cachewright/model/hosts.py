@@ -32,6 +32,8 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     :ivar haproxy: whether it can run proxies.
     :ivar processes: pid and start time, in seconds since the epoch, of each running node, by its id. Only agents report
         them, as what follows.
+    :ivar sentinels: the same of each running sentinel.
+    :ivar runs_sentinels: whether its agent may read where sentinels run, which it needs to run some.
     :ivar configured: ids of the nodes that have a configuration.
     :ivar linked: ids of the nodes that have links to files of write logs.
     :ivar public_key: key for calls to the agent.
@@ -47,6 +49,8 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     tls: bool = False
     haproxy: bool = False
     processes: dict[str, tuple[int, float]] = {}
+    sentinels: dict[str, tuple[int, float]] = {}
+    runs_sentinels: bool = False
     configured: tuple[str, ...] = ()
     linked: tuple[str, ...] = ()
     public_key: str | None = None

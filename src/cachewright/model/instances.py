@@ -142,14 +142,24 @@ def allowed_addresses(instance: Instance) -> tuple[str, ...] | None:
 
 
 def offers_sentinels(instance: Instance, nodes: Sequence[Node]) -> bool:
-    """Whether clients may ask sentinels for the primary, and connect to it without the proxy."""
+    """Whether clients may ask sentinels for the primary, and connect to it without the proxy: clients that reach the
+    address of the instance reach its nodes, too."""
     through_proxy = instance.server_certificate is not None or allowed_addresses(instance) is not None
-    return not through_proxy and all(node.host == instance.address for node in nodes)
+    return not through_proxy and not are_hidden(instance, nodes)
+
+
+def are_hidden(instance: Instance, nodes: Sequence[Node]) -> bool:
+    """Whether a node listens on loopback behind a proxy that does not. Other machines do not reach it."""
+    return not _is_loopback(instance.address) and any(_is_loopback(node.host) for node in nodes)
 
 
 def has_proxy(instance: Instance, nodes: Sequence[Node]) -> bool:
     """Whether clients get the address of a proxy, which no node listens on. An instance that is no cluster."""
     return all((node.host, node.port) != (instance.address, instance.seed_port) for node in nodes)
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
 
 
 def node_elsewhere(nodes: Sequence[Node]) -> str | None:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from cachewright.model.hosts import EMBEDDED
+
 QUORUM = 2
 """Sentinels that must agree that a primary is down; also the majority that a failover needs."""
 
@@ -13,6 +15,7 @@ class Sentinel(msgspec.Struct, frozen=True, kw_only=True):
     """One Sentinel process.
 
     :ivar id: its `sentinel myid`, 40 hex digits; name of its folder.
+    :ivar host: IP address that it listens on, of the host `host_name`.
     :ivar secret: password of the control plane, the same on all sentinels.
     """
 
@@ -21,3 +24,4 @@ class Sentinel(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     secret: str
     created_at: int
+    host_name: str = EMBEDDED

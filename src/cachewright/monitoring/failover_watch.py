@@ -1,7 +1,8 @@
 """Keep the sentinels of primary/standby instances running, and record their failovers.
 
 Every second it starts sentinels that have died, lets the sentinels watch exactly the recorded instances, and records
-the primary that a failover has made. When no such instance is left, it removes the sentinels.
+the primary that a failover has made. When no such instance is left, it removes the sentinels. `SentinelPlaces` decides
+on which hosts they run.
 """
 
 import asyncio
@@ -13,13 +14,16 @@ import msgspec
 
 from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import SENTINEL_CONFIG, ProcessInfo
 from cachewright.logs import RARELY, about
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node, offers_sentinels
 from cachewright.model.sentinels import QUORUM, Sentinel
 from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.lasting_faults import LastingFaults
 from cachewright.monitoring.repeated_starts import RepeatedStarts
+from cachewright.monitoring.sentinel_places import SentinelPlaces
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES, sentinels
 from cachewright.operations.context import OperationContext
 from cachewright.operations.create import CREATE
@@ -40,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _ROUND_SECONDS = 1.0
 _AT_ONCE = 8
+_STOP_SECONDS = 5.0
 
 _RUNNING = STATUSES_WITH_RUNNING_NODES
 _KEPT = _RUNNING | {CREATE.status_while_running}
@@ -66,6 +71,7 @@ class FailoverWatch:
         self._starts = RepeatedStarts()
         self._faults = LastingFaults(incidents, "no_failover")
         self._heartbeats = heartbeats
+        self._places = SentinelPlaces(context)
         self._record = _Record((), {})
         self._change_counter: object | None = None
         self._set_up: dict[str, ProcessInfo] = {}
@@ -98,7 +104,9 @@ class FailoverWatch:
             if record.fleet:
                 await in_background(self._release_fleet)
             record = _Record((), {})
-        up = [sentinel for sentinel in record.fleet if await self._is_started(sentinel)]
+        processes = await self._context.host.sentinels.processes() if record.fleet else {}
+        started = await asyncio.gather(*(self._is_started(one, processes.get(one.id)) for one in record.fleet))
+        up = [sentinel for sentinel, is_started in zip(record.fleet, started, strict=True) if is_started]
         views = await self._views(up)
         self.sentinels, self.sentinels_up = len(record.fleet), len(views)
         await gather_limited(lambda sentinel: self._reconcile(record, sentinel, views), up, _AT_ONCE)
@@ -116,6 +124,7 @@ class FailoverWatch:
             is_watched = sum(instance_id in view for view in views.values()) >= QUORUM
             self._faults.report(instance_id, None if is_watched else f"{len(views)} sentinels answer")
         await self._remove_strays(record)
+        await self._places.keep(record.fleet, views)
         self._faults.keep(running)
 
     def _release_fleet(self) -> None:
@@ -125,36 +134,43 @@ class FailoverWatch:
                 store.remove_all(connection)
 
     async def _remove_strays(self, record: _Record) -> None:
-        """Remove processes without a record: the last instance was deleted, or a deletion was interrupted."""
-        host = self._context.host
-        of_sentinels = await host.sentinels.with_file(SENTINEL_CONFIG)
-        if of_sentinels <= {sentinel.id for sentinel in record.fleet}:
+        """Remove processes of this machine without a record: the last instance was deleted, a deletion was interrupted,
+        or the sentinel has moved to another host. Agents do the same on theirs."""
+        here = self._context.host.own_sentinels
+        of_sentinels = await here.with_file(SENTINEL_CONFIG)
+        if of_sentinels <= _own(record.fleet):
             return
         now = await in_background(self._read)  # a record is written before its process starts
-        for sentinel_id in of_sentinels - {sentinel.id for sentinel in now.fleet}:
-            await sentinels.remove(self._context, sentinel_id)
+        for sentinel_id in of_sentinels - _own(now.fleet):
+            await here.remove(sentinel_id, _STOP_SECONDS)
 
-    async def _is_started(self, sentinel: Sentinel) -> bool:
+    async def _is_started(self, sentinel: Sentinel, process: ProcessInfo | None) -> bool:
+        """Whether a sentinel runs, or does after this.
+
+        :param process: as its host has reported it last.
+        """
         processes = self._context.host.sentinels
-        process = await processes.process(sentinel.id)
         if process is None:
-            if await processes.is_busy(sentinel.id):
-                return False  # a creation starts it
-            log.warning("sentinel %s does not run; starting it", sentinel.id, extra=RARELY)
-            failure = await self._starts.attempt(sentinel.id, lambda: sentinels.start(self._context, sentinel))
-            process = await processes.process(sentinel.id)
-            if failure is not None or process is None:
+            try:
+                if await processes.is_busy(sentinel.id):
+                    return False  # a creation starts it
+                log.warning("sentinel %s does not run; starting it", sentinel.id, extra=RARELY)
+                failure = await self._starts.attempt(sentinel.id, lambda: sentinels.start(self._context, sentinel))
+                process = None if failure else await processes.process(sentinel.id)
+            except HostSilent as silent:
+                log.warning("sentinel %s is not started: %s", sentinel.id, silent, extra=RARELY)
+            if process is None:
                 return False
         if self._set_up.get(sentinel.id) != process:
             with suppress(*NODE_GONE, NodeRefused):
-                await commands.request(sentinel, self._context.host.sentinels_dir, commands.setup_commands(sentinel))
+                await commands.request(sentinel, self._context.sentinel_access, commands.setup_commands(sentinel))
                 self._set_up[sentinel.id] = process
         return True
 
     async def _views(self, up: Sequence[Sentinel]) -> _Views:
         async def view(sentinel: Sentinel) -> tuple[str, Mapping[str, Watched] | None]:
             with suppress(*NODE_GONE, NodeRefused):
-                return sentinel.id, await commands.watched(sentinel, self._context.host.sentinels_dir)
+                return sentinel.id, await commands.watched(sentinel, self._context.sentinel_access)
             return sentinel.id, None
 
         found = await asyncio.gather(*map(view, up))
@@ -181,7 +197,7 @@ class FailoverWatch:
             for instance_id in view.keys() - _kept(now):
                 words += commands.forget_commands(instance_id)
         with suppress(*NODE_GONE, NodeRefused):
-            passwords = await commands.client_passwords(sentinel, self._context.host.sentinels_dir)
+            passwords = await commands.client_passwords(sentinel, self._context.sentinel_access)
             for instance, _ in record.instances.values():
                 changed = passwords.get(instance.id) != commands.client_password(instance.password)
                 if changed and instance.status in _RUNNING and instance.id in _offering(record):
@@ -191,7 +207,7 @@ class FailoverWatch:
                 now = await in_background(self._read)
                 words += [("ACL", "DELUSER", name) for name in sorted(passwords.keys() - internal - _offering(now))]
             if words:
-                await commands.request(sentinel, self._context.host.sentinels_dir, words)
+                await commands.request(sentinel, self._context.sentinel_access, words)
 
     async def _serves(self, instance: Instance, node: Node) -> bool:
         """Whether a node accepts clients and their writes. Sentinels must not judge it while it starts."""
@@ -213,6 +229,11 @@ class FailoverWatch:
         self.failovers += 1
         with about(instance_id=instance.id, node_id=primary.id):
             log.warning("node %s is the primary of instance %s now", primary.id, instance.id)
+
+
+def _own(fleet: Sequence[Sentinel]) -> set[str]:
+    """Ids of the sentinels of the machine of the server."""
+    return {sentinel.id for sentinel in fleet if sentinel.host_name == EMBEDDED}
 
 
 def _kept(record: _Record) -> set[str]:

@@ -12,7 +12,7 @@ from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations.context import OperationContext
 from cachewright.operations.requests import MoveRequest
-from cachewright.store import hosts, instances
+from cachewright.store import hosts, instances, sentinels
 from cachewright.threads import in_background
 
 _ROUND_SECONDS = 1.0
@@ -102,10 +102,11 @@ class HostWatch:
             return instances.nodes_beside(connection, names)
 
     def _remove(self, names: Collection[str]) -> None:
-        """Remove lost hosts that have no nodes any more."""
+        """Remove lost hosts that have no nodes and no sentinels any more."""
         with self._context.database.write() as connection:
             counts = hosts.node_counts(connection)
             for name in names:
                 record = hosts.get(connection, name)
-                if record is not None and record.state == "lost" and not counts.get(name):
+                is_lost = record is not None and record.state == "lost"
+                if is_lost and not counts.get(name) and not sentinels.on_host(connection, name):
                     hosts.remove(connection, name)

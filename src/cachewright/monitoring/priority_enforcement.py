@@ -4,12 +4,15 @@ import logging
 
 import msgspec
 
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.context import OperationContext
 from cachewright.operations.users import USER_CHANGES
+from cachewright.operations.watched_roles import admit
 from cachewright.store import instances, tasks
 from cachewright.threads import in_background
+from cachewright.topologies import topology_of
 from cachewright.valkey.config import priority_settings
 from cachewright.valkey.session import Session
 
@@ -40,7 +43,12 @@ class PriorityEnforcement:
             if instance is None:
                 return  # a task changes the instance, or the priority has just changed: the next round compares again
             await self._context.host.write_files(node.id, await self._context.files(instance, node))
-            await session.ask("CONFIG", "SET", *(word for setting in recorded.items() for word in setting))
+            if topology_of(instance.spec_code).has_sentinel and node.host_name != EMBEDDED:
+                # It may lack data since its start (`watched_settings`). `admit` sets the priority when it has them.
+                if not node.should_run or not await admit(self._context, instance, node):
+                    return
+            else:
+                await session.ask("CONFIG", "SET", *(word for setting in recorded.items() for word in setting))
             log.info("node %s has the recorded priority %d now", node.id, node.priority)
         state.compared = node.priority
 

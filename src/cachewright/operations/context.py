@@ -12,6 +12,7 @@ from cachewright.backups.storage import Storage
 from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG, SERVER_VERSION, Host
 from cachewright.hosts.server_binary import reading_server
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import client_firewall
@@ -27,6 +28,7 @@ from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, is_usable, node_certificate
 from cachewright.valkey.config import DATA_FOLDER, valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.valkey.sentinel import SentinelAccess
 from cachewright.valkey.sources.relay import Relays
 from cachewright.valkey.sources.stream import Streams
 from cachewright.valkey.topology import Needed, View
@@ -131,6 +133,10 @@ class OperationContext(msgspec.Struct, frozen=True):
             node_ca=instance.node_ca,
         )
 
+    @property
+    def sentinel_access(self) -> SentinelAccess:
+        return SentinelAccess(self.host.sentinels_dir, self.database.claim.require)
+
     async def files(
         self,
         instance: Instance,
@@ -169,7 +175,10 @@ class OperationContext(msgspec.Struct, frozen=True):
 
     async def close_port(self, instance: Instance, node: Node) -> None:
         """Make a node refuse new connections of clients. Raises one of NODE_GONE or NodeRefused."""
-        await node_control.close_to_clients(node, self.access(instance))
+        access = self.access(instance)
+        await node_control.close_to_clients(node, access)
+        if topology_of(instance.spec_code).has_sentinel and node.host_name != EMBEDDED:
+            await node_control.withhold(node, access)
         self.host.hold_port(node.host, node.port)
 
     async def prepare_start(self, instance_id: str, node_id: str) -> None:

@@ -1,8 +1,9 @@
-"""Moving nodes of a cluster to other hosts, while it serves clients.
+"""Moving nodes of an instance to other hosts, while it serves clients.
 
 Each node that leaves gets a replacement on another host, which becomes a replica of its shard and copies all data. A
 primary then hands over as in a switchover, and the node is removed. Nodes of a host that does not report are replaced
-in the same way, once another copy of their shard is the primary.
+in the same way, once another copy of their shard is the primary. The only node of a single instance moves as
+`move_single` describes.
 """
 
 import asyncio
@@ -17,13 +18,14 @@ from cachewright.errors import ApiError
 from cachewright.flavors import parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations import client_firewall
+from cachewright.operations import client_firewall, move_single
 from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster
 from cachewright.operations.actions.moves import MoveNode, move_node, promote_survivor, replace_lost_node, succeed
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.actions.replicas import AddReplica, add_replica
+from cachewright.operations.actions.single_move import settle_single
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.move_plan import MovePlan, decide, heir, surplus_additions
@@ -36,6 +38,7 @@ from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHEC
 from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import layout, topology_of
+from cachewright.topologies.ha import watch_steps
 from cachewright.topologies.topology import start_node
 from cachewright.valkey import cluster_membership, key_deletion
 from cachewright.valkey.client import NODE_GONE, NodeRefused
@@ -69,7 +72,7 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
     status_while_running = "RUNNING"
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: MoveRequest) -> Accepted[MoveParams]:
-        if reason := immovable(instance):
+        if reason := immovable(instance, nodes, request.cause):
             raise ApiError(errors.UNSUPPORTED_RESIZE, reason=reason)
         present = {node.id: node for node in nodes}
         for move in request.moves:
@@ -89,6 +92,10 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
         params = self.params_of(task)
         instance, nodes, views = await context.look(task)
         is_lost = params.cause in LOST_CAUSES
+        topology = topology_of(instance.spec_code)
+        if not (topology.is_cluster or topology.has_sentinel):
+            own, zones = params.moves, params.zones
+            return await move_single.plan(context, task, instance, nodes[0], moves=own, zones=zones)
         newest, salt = added_nodes.newest_version(nodes), task.run_id
         plan = decide(
             nodes=[node for node in nodes if not layout.has_salt(node, salt)],
@@ -99,6 +106,7 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
             new=lambda numbers: layout.new_replicas(
                 context.settings, instance.id, parse(instance.spec_code), numbers, salt=salt, server_version=newest
             ),
+            is_cluster=topology.is_cluster,
         )
         seed = seed_of(instance, nodes)
         targets = {move.node_id: move.to for move in params.moves if move.to is not None}
@@ -110,7 +118,10 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
             leaving={node.id for node in plan.leaving},
             zones=params.zones,
             targets={new.id: targets[old.id] for old, new in plan.replacements if old.id in targets},
-            kept_port=next(((new.id, old.port) for old, new in plan.replacements if old == seed), None),
+            # Nodes that Sentinel watches are told apart by their ports.
+            kept_port=None
+            if topology.has_sentinel
+            else next(((new.id, old.port) for old, new in plan.replacements if old == seed), None),
         )
         return build(task.run_id, await _steps(context, instance, plan, is_lost=is_lost))
 
@@ -118,6 +129,10 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
         """Remove new nodes that their shards do not need: those without slots, while the shard has more copies than it
         should have. Before, a node that stays gets what they have: the address of the instance, and the role."""
         instance, nodes, views = await context.look(task)
+        topology = topology_of(instance.spec_code)
+        if not (topology.is_cluster or topology.has_sentinel):
+            await settle_single(context, task)
+            return
         members, copies = best_view(views).members, parse(instance.spec_code).copies
         surplus = surplus_additions(nodes, members, copies, lambda node: layout.has_salt(node, task.run_id))
         staying = [node for node in nodes if node not in surplus]
@@ -129,10 +144,10 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
                 for node, successor in heirs:
                     succeed(connection, instance.id, node.id, successor.id)
 
-        if heirs:
+        if heirs and topology.is_cluster:
             await asyncio.to_thread(give_back)
         for node in surplus:
-            for other in staying:
+            for other in staying if topology.is_cluster else ():
                 with suppress(*NODE_GONE, NodeRefused):
                     await cluster_membership.forget(other, node.id, context.access(instance))
             await remove_node(context, node)
@@ -142,7 +157,8 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
 
     def withdrawn(self, connection: sa.Connection, task: Task) -> None:
         """Remove new nodes, which have never run."""
-        nodes = instances.nodes_of(connection, task.instance_id)
+        of_instance = task.instance_id
+        nodes = [*instances.nodes_of(connection, of_instance), *instances.apart_of(connection, of_instance)]
         instances.remove_nodes(connection, [node.id for node in nodes if layout.has_salt(node, task.run_id)])
 
     def succeeded(self, context: OperationContext, connection: sa.Connection, task: Task) -> None:
@@ -153,13 +169,13 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
             instances.change(connection, instance.id, attributes=attributes)
 
 
-def immovable(instance: Instance) -> str | None:
+def immovable(instance: Instance, nodes: Sequence[Node], cause: MoveCause = "drain") -> str | None:
     """Return why nodes of an instance cannot move to other hosts; None if they can."""
     topology = topology_of(instance.spec_code)
-    if topology.has_sentinel:
-        return "the sentinels of primary/standby instances run on the host of the server"
     if not topology.is_cluster:
-        return "single instances have no replica that can take over"
+        if not topology.has_sentinel and cause in LOST_CAUSES:
+            return "a single instance has no copy of its data on another host"
+        return added_nodes.bound_to_server(instance, nodes)
     if client_firewall.is_filtered(instance):
         return "instances with a whitelist stay on the host of the server"
     return None
@@ -177,16 +193,20 @@ async def _steps(
     total = len(plan.staying) + len(new)
     joining = effort("join", unit="nodes", total=total, seconds=_JOIN_SECONDS + _JOIN_SECONDS_A_NODE * total)
     joins = join_cluster.sub_step("Cluster join.", joining, JoinCluster(new, plan.silent))
+    topology = topology_of(instance.spec_code)
+    watching = watch_steps() if topology.has_sentinel else []
     return {
         PRE_CHECK: [] if is_lost else [check],
         "Promotion.": [_promote(node) for node in plan.leaderless],
         "Resource request.": [start_node(node, founding=False) for node in plan.added],
-        "Cluster join.": [joins] if new else [],
+        "Cluster join.": [joins] if new and topology.is_cluster else [],
         "Replica synchronization.": [
             _synchronize(node, sizes.get(node.shard, 0), f"replica {number % turns}", turns, plan.silent)
             for number, node in enumerate(plan.added)
         ],
+        "New replicas.": watching if new and not is_lost else [],
         "Node removal.": await _remove(context, instance, plan, is_lost=is_lost),
+        "Failover.": watching,
         POST_CHECK: [after],
     }
 

@@ -46,6 +46,7 @@ def decide(
     cause: MoveCause,
     copies: int,
     new: NewReplicas,
+    is_cluster: bool = True,
 ) -> MovePlan:
     """Return the plan. ActionFailed if a node that shall move does not answer, or if no lost node can be replaced.
 
@@ -70,7 +71,15 @@ def decide(
     }
     if is_lost:
         shards = leads.keys() | lost_owners.keys()
-        leaving = [node for node in asked if node.shard in shards and _is_replaceable(node, nodes, views, view, cause)]
+        judged = {shard: view if is_cluster else views.get(lead.id) for shard, lead in leads.items()}
+        leaving = [
+            node
+            for node in asked
+            if node.shard in shards
+            and views.get(node.id) is None
+            and _copies(node, nodes, views)
+            and (cause == "lost_host" or _has_failed(node, judged.get(node.shard), is_cluster=is_cluster))
+        ]
         if asked and not leaving:
             # Nodes may agree soon that a node has failed, or a primary may answer again.
             answers = any(views.get(node.id) for node in asked)
@@ -150,15 +159,17 @@ def _replaced(
     return added, successors, replacements
 
 
-def _is_replaceable(
-    node: Node, nodes: Sequence[Node], views: Mapping[str, View | None], view: View, cause: MoveCause
-) -> bool:
-    """Whether a node is lost, and another copy of its shard is left. The operator decides that a host is lost.
-    Otherwise the cluster does: it has found that the node has failed, and another node has its slots."""
-    if views.get(node.id) is not None or not _copies(node, nodes, views):
-        return False
-    member = view.members.get(node.id)
-    return cause == "lost_host" or (member is not None and "fail" in member.flags and not member.slots)
+def _has_failed(node: Node, view: View | None, *, is_cluster: bool) -> bool:
+    """Whether the others agree that a node which does not answer is lost, and another one has its slots. Nodes of a
+    cluster vote on that. Outside of clusters the primary that the sentinels have made does not know the node: it is no
+    replica that is connected to it.
+
+    :param view: of the cluster, or of the present primary; None without one.
+    """
+    member = view.members.get(node.id) if view else None
+    if is_cluster:
+        return member is not None and "fail" in member.flags and not member.slots
+    return view is not None and member is None
 
 
 def _copies(node: Node, nodes: Sequence[Node], views: Mapping[str, View | None]) -> list[Node]:

@@ -9,6 +9,7 @@ from cachewright import errors
 from cachewright.config import Settings
 from cachewright.errors import ApiError
 from cachewright.flavors import UnknownFlavor, parse
+from cachewright.hosts.addresses import is_loopback
 from cachewright.hosts.host import Host
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
@@ -68,12 +69,24 @@ def rooms(connection: sa.Connection, limits: Limits) -> list[HostRoom]:
     ]
 
 
-def hosts_of(topology: Topology, *, here: bool) -> Collection[str] | None:
-    """Names of the hosts that can run an instance; None for all. Sentinels run on the host of the server.
+HERE: Collection[str] = frozenset({EMBEDDED})
+"""The host of the server alone. There an instance may have an address of its own, and its nodes reach each other at
+every address."""
 
-    :param here: whether the instance needs that host for other reasons: a proxy, a whitelist, the data of a backup.
+
+def hosts_of(connection: sa.Connection, topology: Topology, address: str, *, here: bool) -> Collection[str] | None:
+    """Names of the hosts that can run an instance; None for all. Sentinels and the proxy must reach the nodes, so nodes
+    that Sentinel watches are all on loopback, or none of them is, as the host of the server is.
+
+    :param address: of the host of the server.
+    :param here: whether the instance needs that host: for TLS that its proxy ends, a whitelist, the data of a backup.
     """
-    return {EMBEDDED} if topology.has_sentinel or here else None
+    if here:
+        return HERE
+    if not topology.has_sentinel:
+        return None
+    others = [host for host in hosts.every(connection) if host.name != EMBEDDED and host.address]
+    return {EMBEDDED, *(host.name for host in others if is_loopback(host.address) == is_loopback(address))}
 
 
 def place(
@@ -106,7 +119,7 @@ def place(
     possible = [room for room in possible if room not in without_tls]
     try:
         return placement.place(
-            nodes, possible, zones=asked, neighbours=neighbours, zone_of=zone_of, one_machine=only is not None
+            nodes, possible, zones=asked, neighbours=neighbours, zone_of=zone_of, one_machine=only == HERE
         )
     except NoHost as error:
         names = ", ".join(room.name for room in without_tls if not asked or room.zone in asked)

@@ -12,10 +12,12 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from cachewright.clock import now_ms
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import SENTINEL_CONFIG, NodeStartFailed
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node, offers_sentinels
 from cachewright.model.sentinels import FLEET, QUORUM, Sentinel
+from cachewright.operations import sentinel_places
 from cachewright.operations.context import OperationContext
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import sentinels as store
@@ -26,7 +28,6 @@ from cachewright.valkey.sentinel import Agreement, Watched, agreement
 log = logging.getLogger(__name__)
 
 _SECRET_BYTES = 32
-_STOP_SECONDS = 5.0
 
 
 async def recorded(context: OperationContext) -> list[Sentinel]:
@@ -42,6 +43,21 @@ async def recorded(context: OperationContext) -> list[Sentinel]:
 async def started(context: OperationContext) -> list[Sentinel]:
     """Return the sentinels, which are recorded and running then. Raises NodeStartFailed."""
 
+    fleet = await recorded(context) or await asyncio.to_thread(_add_fleet, context)
+    results = await asyncio.gather(*(start(context, sentinel) for sentinel in fleet), return_exceptions=True)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    expected = all(isinstance(failure, (NodeStartFailed, HostSilent)) for failure in failures)
+    if len(fleet) - len(failures) < QUORUM or not expected:
+        raise failures[0]
+    return fleet  # the failover watch starts one that does not start now
+
+
+def _add_fleet(context: OperationContext) -> list[Sentinel]:
+    """Record the sentinels, on different hosts as far as possible. Blocks."""
+    by_host = sentinel_places.addresses_of_new(context, FLEET)
+    names = [name for name, addresses in by_host.items() for _ in addresses]
+    listening = [address for addresses in by_host.values() for address in addresses]
+
     def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[Sentinel]:
         if found := store.fleet(connection):
             return found
@@ -49,28 +65,18 @@ async def started(context: OperationContext) -> list[Sentinel]:
         added = [
             Sentinel(
                 id=secrets.token_hex(20),
-                host=context.host.address,
+                host=own.address,
                 port=own.bus,  # the firewall covers the ports between nodes
                 secret=secret,
                 created_at=now_ms(),
+                host_name=name,
             )
-            for own in ports
+            for name, own in zip(names, ports, strict=True)
         ]
         store.add(connection, added)
         return store.fleet(connection)
 
-    fleet = await recorded(context)
-    if not fleet:
-        fleet = await asyncio.to_thread(
-            lambda: reserve(
-                context.database, context.host, context.settings, [context.host.address] * FLEET, add, tls=False
-            )
-        )
-    results = await asyncio.gather(*(start(context, sentinel) for sentinel in fleet), return_exceptions=True)
-    failures = [result for result in results if isinstance(result, BaseException)]
-    if len(fleet) - len(failures) < QUORUM or not all(isinstance(failure, NodeStartFailed) for failure in failures):
-        raise failures[0]
-    return fleet  # the failover watch starts one that does not start now
+    return reserve(context.database, context.host, context.settings, listening, add, tls=False)
 
 
 async def start(context: OperationContext, sentinel: Sentinel) -> None:
@@ -89,12 +95,7 @@ async def start(context: OperationContext, sentinel: Sentinel) -> None:
         await processes.write_files(sentinel.id, {SENTINEL_CONFIG: commands.sentinel_conf(sentinel)})
         await processes.start(sentinel.id)
     with suppress(*NODE_GONE, NodeRefused):
-        await commands.request(sentinel, context.host.sentinels_dir, commands.setup_commands(sentinel))
-
-
-async def remove(context: OperationContext, sentinel_id: str) -> None:
-    """Stop a sentinel and remove its files."""
-    await context.host.sentinels.remove(sentinel_id, _STOP_SECONDS)
+        await commands.request(sentinel, context.sentinel_access, commands.setup_commands(sentinel))
 
 
 async def agree(context: OperationContext, instance_id: str) -> Agreement:
@@ -108,7 +109,7 @@ async def watch(
     context: OperationContext, sentinel: Sentinel, instance: Instance, primary: Node, nodes: Sequence[Node]
 ) -> None:
     """Let a sentinel watch an instance with these nodes. Raises one of NODE_GONE or NodeRefused."""
-    found = (await commands.watched(sentinel, context.host.sentinels_dir)).get(instance.id)
+    found = (await commands.watched(sentinel, context.sentinel_access)).get(instance.id)
     if found and not found.is_outdated(nodes):
         return
     words = [commands.unwatch_command(instance.id)] if found else []
@@ -116,9 +117,9 @@ async def watch(
     if offers_sentinels(instance, [primary]):
         words.append(commands.client_user_command(instance.id, instance.password))
     try:
-        await commands.request(sentinel, context.host.sentinels_dir, words)
+        await commands.request(sentinel, context.sentinel_access, words)
     except NodeRefused:
-        if instance.id not in await commands.watched(sentinel, context.host.sentinels_dir):
+        if instance.id not in await commands.watched(sentinel, context.sentinel_access):
             raise  # otherwise the failover watch was faster
 
 
@@ -152,7 +153,7 @@ async def forget_replicas(
         )
         if own and others_know and own.replicas > replicas:
             with suppress(*NODE_GONE, NodeRefused):
-                await commands.request(sentinel, context.host.sentinels_dir, [commands.reset_command(instance_id)])
+                await commands.request(sentinel, context.sentinel_access, [commands.reset_command(instance_id)])
 
 
 def is_complete(view: Watched, fleet: int, replicas: int) -> bool:
@@ -165,7 +166,7 @@ async def forget(context: OperationContext, instance_id: str) -> None:
     for sentinel in await recorded(context):
         with suppress(*NODE_GONE):
             try:
-                await commands.request(sentinel, context.host.sentinels_dir, commands.forget_commands(instance_id))
+                await commands.request(sentinel, context.sentinel_access, commands.forget_commands(instance_id))
             except NodeRefused as refusal:
                 if not commands.is_unknown(str(refusal)):
                     raise
@@ -175,14 +176,14 @@ async def request_failover(context: OperationContext, instance_id: str) -> bool:
     """Ask the sentinels one after another for a failover without a lost write. Return whether one has begun it."""
     for sentinel in await recorded(context):
         with suppress(*NODE_GONE, NodeRefused):
-            await commands.request(sentinel, context.host.sentinels_dir, [commands.failover_command(instance_id)])
+            await commands.request(sentinel, context.sentinel_access, [commands.failover_command(instance_id)])
             return True
     return False
 
 
 async def _watched(context: OperationContext, sentinel: Sentinel) -> dict[str, Watched] | None:
     try:
-        return await commands.watched(sentinel, context.host.sentinels_dir)
+        return await commands.watched(sentinel, context.sentinel_access)
     except (*NODE_GONE, NodeRefused):
         return None
 
@@ -196,7 +197,8 @@ async def _with_free_port(context: OperationContext, sentinel: Sentinel) -> Sent
         return sentinel  # it was started meanwhile
 
     def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
-        store.change_port(connection, sentinel.id, ports[0].bus)
+        place = {"host_name": sentinel.host_name, "host": sentinel.host}
+        store.change_place(connection, sentinel.id, **place, port=ports[0].bus)
 
     await asyncio.to_thread(
         lambda: reserve(context.database, context.host, context.settings, [sentinel.host], change, tls=False)

@@ -117,7 +117,7 @@ def set_primary(connection: sa.Connection, instance_id: str, primary_id: str) ->
     for node in nodes:
         instances.change_node(connection, node.id, role="primary" if node is primary else "replica")
     if not has_proxy(instance, nodes):
-        instances.change(connection, instance_id, seed_port=primary.port)
+        instances.change(connection, instance_id, address=primary.host, seed_port=primary.port)
 
 
 async def hand_over(context: OperationContext, instance: Instance, node: Node, nodes: Sequence[Node]) -> bool:
@@ -141,6 +141,15 @@ async def hand_over(context: OperationContext, instance: Instance, node: Node, n
             await _report_offsets(context, instance, successors(node, nodes))
         await asyncio.sleep(_POLL_SECONDS)
     return False
+
+
+async def promote(context: OperationContext, instance: Instance, replica: Node) -> None:
+    """Make a replica the primary where the sentinels cannot, because too few of them are left. They forget the instance
+    first; the failover watch lets them watch its new primary. Raises one of NODE_GONE or NodeRefused."""
+    await sentinels.forget(context, instance.id)
+    await plain_replication.promote(replica, context.access(instance))
+    await record_primary(context, instance.id, replica.id)
+    await context.open_port(instance, replica)
 
 
 async def _report_offsets(context: OperationContext, instance: Instance, replicas: Sequence[Node]) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import cachewright
 from cachewright.clock import now_ms
 from cachewright.config import Settings
+from cachewright.hosts.addresses import is_loopback
 from cachewright.hosts.all_hosts import SILENT_SECONDS
 from cachewright.hosts.host import Host
 from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport, HostState
@@ -18,9 +19,10 @@ from cachewright.model.instances import Node
 from cachewright.monitoring.reach import Reach
 from cachewright.operations import node_placement
 from cachewright.operations.move_nodes import MOVE_NODES, immovable
+from cachewright.operations.requests import MoveCause
 from cachewright.services.accounts import InvalidInput
 from cachewright.services.host_traffic import HostTraffic, traffic
-from cachewright.store import hosts, instances, task_controls, tasks
+from cachewright.store import hosts, instances, sentinels, task_controls, tasks
 from cachewright.store.database import Database
 from cachewright.topologies import TOPOLOGIES
 from cachewright.topologies.topology import Topology
@@ -66,8 +68,9 @@ class HostQueries(msgspec.Struct, frozen=True):
         limits = node_placement.limits(self.host, self.settings)
         with self.database.read() as connection:
             taking = node_placement.taking_hosts(connection, limits)
-            if topology and (only := node_placement.hosts_of(topology, here=False)) is not None:
-                taking &= set(only)
+            if topology:
+                only = node_placement.hosts_of(connection, topology, self.host.address, here=False)
+                taking = taking if only is None else taking & set(only)
             return sorted({host.zone for host in hosts.every(connection) if host.name in taking})
 
     def zones_by_mode(self) -> dict[str, tuple[str, ...]]:
@@ -145,24 +148,27 @@ def add(connection: sa.Connection, name: str, zone: str) -> None:
 
 
 def remove(connection: sa.Connection, name: str) -> None:
-    """Remove a host. Raises InvalidInput if there is none of this name, it has nodes, or it is that of the server."""
+    """Remove a host. Raises InvalidInput if there is none of this name, it has nodes or a sentinel, or it is that of
+    the server."""
     require(connection, name)
     if name == EMBEDDED:
         raise InvalidInput("the host of the server cannot be removed; cordon it instead")
     if count := hosts.node_counts(connection).get(name):
         raise InvalidInput(f"host {name!r} has {count} nodes")
+    if sentinels.on_host(connection, name):
+        raise InvalidInput(f"host {name!r} has a sentinel; cachewright hosts drain {name} moves it")
     hosts.remove(connection, name)
 
 
 def give_up(connection: sa.Connection, name: str) -> int:
-    """Record that a host does not come back, so that its nodes are made again on other hosts, and remove it once it has
-    none. Return the number of its nodes. Raises InvalidInput if there is none of this name, or it is that of the
-    server."""
+    """Record that a host does not come back, so that its nodes and sentinels are made again on other hosts, and remove
+    it once it has none. Return the number of its nodes. Raises InvalidInput if there is none of this name, or it is
+    that of the server."""
     require(connection, name)
     if name == EMBEDDED:
         raise InvalidInput("the host of the server cannot be lost while commands run on it")
     count = hosts.node_counts(connection).get(name, 0)
-    if count:
+    if count or sentinels.on_host(connection, name):
         hosts.change(connection, name, state="lost")
     else:
         hosts.remove(connection, name)
@@ -172,13 +178,23 @@ def give_up(connection: sa.Connection, name: str) -> int:
 def staying(connection: sa.Connection, name: str) -> dict[str, str]:
     """Return why nodes stay on a host that is drained, by the id of their instance. Raises InvalidInput if there is no
     host of this name."""
-    require(connection, name)
+    cause: MoveCause = "lost_host" if require(connection, name).state == "lost" else "drain"
     found = {}
     for instance_id in _nodes_on(connection, name):
-        instance = instances.find(connection, instance_id)
-        if instance is not None and (reason := immovable(instance)):
+        instance, nodes = instances.find(connection, instance_id), instances.nodes_of(connection, instance_id)
+        if instance is not None and (reason := immovable(instance, nodes, cause)):
             found[instance_id] = reason
     return found
+
+
+def has_leaving_sentinel(connection: sa.Connection, name: str) -> bool:
+    """Whether a sentinel is on a host that is drained, and another host can take it."""
+    of_server = hosts.get(connection, EMBEDDED)
+    others = [host for host in hosts.every(connection) if host.name != name and host.state == "active" and host.address]
+    can_leave = of_server is not None and any(
+        is_loopback(host.address) == is_loopback(of_server.address) for host in others
+    )
+    return can_leave and bool(sentinels.on_host(connection, name))
 
 
 def leaving(connection: sa.Connection, name: str) -> dict[str, tuple[int, str]]:

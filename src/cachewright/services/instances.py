@@ -60,9 +60,9 @@ class InstanceService(msgspec.Struct, frozen=True):
         ids = [str(uuid.uuid4()) for _ in request.names]
         is_cluster = topology_of(request.flavor.spec_code).is_cluster
         with_proxy = self._has_proxy(request, has_tls=any(host.tls for host in limits.hosts.values()))
-        behind = LOOPBACK if with_proxy and not is_loopback(self.host.address) else None
-        here = with_proxy or (content is not None and not self._is_made_elsewhere(request))
-        only = node_placement.hosts_of(topology_of(request.flavor.spec_code), here=here)
+        only = self._hosts_of(request)
+        on_loopback = with_proxy and only == node_placement.HERE and not is_loopback(self.host.address)
+        behind = LOOPBACK if on_loopback else None
         version = next(iter(self.host.server_versions()), None)
         new = [
             layout.new_nodes(self.settings, instance_id, request.flavor, server_version=version) for instance_id in ids
@@ -128,6 +128,15 @@ class InstanceService(msgspec.Struct, frozen=True):
             self.enqueue(task)
         return [instance for instance, _ in added]
 
+    def _hosts_of(self, request: CreateRequest) -> Collection[str] | None:
+        """Return the names of the hosts that may run the instances; None for all. Where that of the server is the only
+        one for nodes behind a proxy, they may listen on loopback."""
+        topology = topology_of(request.flavor.spec_code)
+        is_filled_here = request.content is not None and (topology.has_sentinel or not self._is_made_elsewhere(request))
+        ends_tls = request.enable_ssl and not topology.is_cluster
+        with self.database.read() as connection:
+            return node_placement.hosts_of(connection, topology, self.host.address, here=ends_tls or is_filled_here)
+
     def _is_made_elsewhere(self, request: CreateRequest) -> bool:
         """Whether agents of other hosts can make the data of nodes from the backup of the request."""
         content = request.content
@@ -157,7 +166,10 @@ def _require_zones_of(connection: sa.Connection, only: Collection[str] | None, z
     possible = {host.zone for host in hosts.every(connection) if only is None or host.name in only}
     if others := [zone for zone in zones if zone not in possible]:
         there = ", ".join(sorted(possible))
-        reason = f"instances with sentinels, a proxy or some backups run in zone {there}, not in {others[0]}"
+        reason = (
+            f"this instance can run in zone {there}, not in {others[0]}: TLS and some backups need the host of the "
+            "server, and instances with sentinels need hosts that this one reaches"
+        )
         raise ApiError(errors.INVALID_PARAMETER, parameter="az_codes", reason=reason)
 
 

@@ -10,6 +10,7 @@ from cachewright.errors import ApiError
 from cachewright.hosts.all_hosts import SILENT_SECONDS
 from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.model.identity import Principal
+from cachewright.model.instances import Node
 from cachewright.operations import acceptance, node_placement
 from cachewright.operations.move_nodes import MOVE_NODES, immovable
 from cachewright.operations.requests import MoveRequest, NodeMove
@@ -35,10 +36,16 @@ def plan(connection: sa.Connection) -> list[PlannedMove]:
         for host in hosts.every(connection)
         if host.report is not None and _takes_nodes(host)
     ]
-    movable = {
-        instance.id for instance in instances.in_statuses(connection, MOVE_NODES.accepts) if not immovable(instance)
-    }
-    nodes = [node for node in instances.all_nodes(connection) if node.instance_id in movable and not node.apart]
+    of_instance: dict[str, list[Node]] = defaultdict(list)
+    for node in instances.all_nodes(connection):
+        if not node.apart:
+            of_instance[node.instance_id].append(node)
+    movable = [
+        instance.id
+        for instance in instances.in_statuses(connection, MOVE_NODES.accepts)
+        if not immovable(instance, of_instance[instance.id])
+    ]
+    nodes = [node for instance_id in sorted(movable) for node in of_instance[instance_id]]
     return rebalance(uses, nodes)
 
 

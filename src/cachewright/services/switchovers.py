@@ -9,6 +9,7 @@ import msgspec
 
 from cachewright.errors import ApiError
 from cachewright.hosts.host import CONFIG
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
@@ -19,6 +20,7 @@ from cachewright.services.lookup import instance_of
 from cachewright.services.node_queries import NodeQueries
 from cachewright.services.tasks import TaskService
 from cachewright.store import instances
+from cachewright.topologies import topology_of
 from cachewright.valkey import node_control
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 
@@ -60,6 +62,8 @@ class SwitchoverService(msgspec.Struct, frozen=True):
         instance, node = await self.tasks.threads.change(principal.project_id, store)
         if context.database.claim.is_held and await context.host.has_file(node.id, CONFIG):
             await context.host.write_files(node.id, await context.files(instance, node))
+            if topology_of(instance.spec_code).has_sentinel and node.host_name != EMBEDDED:
+                return  # it may lack data since its start: the enforcement sets the priority when it may take over
             with suppress(*NODE_GONE, NodeRefused):
                 await node_control.set_priority(node, context.access(instance))
 

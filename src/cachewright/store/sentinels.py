@@ -25,8 +25,28 @@ def add(connection: sa.Connection, added: Sequence[Sentinel]) -> None:
     connection.execute(sentinels.insert(), rows)
 
 
-def change_port(connection: sa.Connection, sentinel_id: str, port: int) -> None:
-    connection.execute(sentinels.update().where(sentinels.c.id == sentinel_id).values(port=port))
+def change_place(connection: sa.Connection, sentinel_id: str, *, host_name: str, host: str, port: int) -> None:
+    """Record where a sentinel runs."""
+    values = {"host_name": host_name, "host": host, "port": port}
+    connection.execute(sentinels.update().where(sentinels.c.id == sentinel_id).values(values))
+
+
+def host_of(connection: sa.Connection, sentinel_id: str) -> str | None:
+    """Return the name of the host of a sentinel, or None if the sentinel is not recorded."""
+    query = sa.select(sentinels.c.host_name).where(sentinels.c.id == sentinel_id)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def on_host(connection: sa.Connection, host_name: str) -> list[str]:
+    """Return the ids of the sentinels of a host, ordered."""
+    query = sa.select(sentinels.c.id).where(sentinels.c.host_name == host_name)
+    return list(connection.execute(query.order_by(sentinels.c.id)).scalars())
+
+
+def is_readable(connection: sa.Connection) -> bool:
+    """Whether the role of this connection may read where sentinels run. For PostgreSQL."""
+    asked = sa.func.has_column_privilege("sentinels", "host_name", "SELECT")
+    return bool(connection.execute(sa.select(asked)).scalar_one())
 
 
 def remove_all(connection: sa.Connection) -> None:

@@ -9,6 +9,7 @@ Sources: valkey.conf and the cluster specification of Valkey 9.1.
 import hashlib
 from collections.abc import Iterable, Mapping
 
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import NEVER_PRIMARY, Node
 from cachewright.valkey.access import SOCKET, Access
 from cachewright.valkey.acl import (
@@ -44,6 +45,9 @@ FENCE, FENCED, UNFENCED = "min-replicas-to-write", 1000, 0
 """Setting with which a primary refuses writes because it lacks replicas, and its values.
 
 A primary that restarts may have been replaced. It accepts writes when the sentinels say that it is the primary."""
+
+GOOD_REPLICAS = "min_slaves_good_slaves"
+"""Field of INFO replication that a node has while it requires replicas for writes."""
 
 CERTIFICATES_REQUIRED, CERTIFICATES_OPTIONAL = "yes", "optional"
 """Values of `tls-auth-clients`: whether clients must have certificates, as nodes have."""
@@ -165,12 +169,15 @@ def closed_at_start(node: Node) -> list[Setting]:
 
 def watched_settings(node: Node, access: Access) -> list[Setting]:
     """Return settings of a node that Sentinel watches. It starts as a primary that refuses connections and writes of
-    clients, until the control plane knows its role (`FENCE`)."""
+    clients, until the control plane knows its role (`FENCE`). The control plane reaches nodes on other hosts by the
+    port for clients, so that port is open there; proxies lead no client to a node with the fence. Such a node starts as
+    one that never takes over, because sentinels reach it before it has the data of its primary."""
+    is_here = node.host_name == EMBEDDED
     return [
         (FENCE, FENCED),
-        ("replica-priority", node.priority),
+        ("replica-priority", node.priority if is_here else NEVER_PRIMARY),
         ("replica-announce-port", node.port),
-        ("include", LISTENER),
+        *([("include", LISTENER)] if is_here else []),
         *(("user", " ".join((name, *rules))) for name, rules in watcher_users(access).items()),
     ]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from cachewright.model.instances import Instance, Node, allowed_addresses
 from cachewright.valkey.access import SOCKET, short_path
 from cachewright.valkey.acl import PROXY_USER, derived_password
+from cachewright.valkey.config import GOOD_REPLICAS
 
 CERTIFICATE_FILE = "tls.pem"
 """Private key and certificates for clients, in the folder of the proxy. It is empty without TLS."""
@@ -24,8 +25,8 @@ _MOST_FILES = 24_000
 _REJECT = "    tcp-request connection reject if { dst_port gt 0 } !allowed"
 """Connections to the Unix socket have no port."""
 
-_LEAST_REPLY = 60
-"""Bytes of the reply to INFO replication that contain the role. It is some hundred bytes long."""
+_LEAST_REPLY = 80
+"""Bytes of the reply to INFO replication that contain the role and the fence. It is some hundred bytes long."""
 
 COMMAND_SOCKET = "haproxy.sock"
 """Name of the socket for commands in the folder of a proxy, for the owner of the folder alone."""
@@ -40,9 +41,10 @@ _NAME, _ADMIN_STATE, _PORT = 3, 6, 18  # columns of `show servers state`
 def haproxy_cfg(instance: Instance, nodes: Sequence[Node], *, is_reachable: bool = True) -> str:
     """Return the configuration of the instance's proxy.
 
-    A node gets clients if it says that it is a primary. Connections to a node that says so no longer, or that does not
-    answer, are closed, so that clients connect to its successor. The table keeps new connections at the node that had
-    the last ones, as long as that node is up: a former primary that wakes up gets no client.
+    A node gets clients if it says that it is a primary, and not that it refuses writes since its start. Connections to
+    a node that says so no longer, or that does not answer, are closed, so that clients connect to its successor. The
+    table keeps new connections at the node that had the last ones, as long as that node is up: a former primary that
+    wakes up gets no client.
 
     The control plane connects to a Unix socket, which has the same TLS and no list of addresses.
 
@@ -85,7 +87,7 @@ def _checked(password: str, nodes: Sequence[Node]) -> list[str]:
         "    tcp-check expect string +OK",
         '    tcp-check send "INFO replication\\r\\n"',
         # A test for role:master would wait for more text before it fails.
-        f"    tcp-check expect min-recv {_LEAST_REPLY} ! string role:slave",
+        f"    tcp-check expect min-recv {_LEAST_REPLY} ! rstring role:slave|{GOOD_REPLICAS}",
         *(f"{_SERVER}{node.id} {_place(node)} {_CHECKED}" for node in sorted(nodes, key=_by_id)),
     ]
 

@@ -9,7 +9,8 @@ Source: CONFIG, CLIENT LIST, INFO and SHUTDOWN of Valkey 9.1.
 from collections.abc import Mapping
 from contextlib import suppress
 
-from cachewright.model.instances import Node
+from cachewright.model.hosts import EMBEDDED
+from cachewright.model.instances import NEVER_PRIMARY, Node
 from cachewright.valkey.access import Access, needs_client_port
 from cachewright.valkey.acl import PROXY_USER, derived_password, proxy_rules
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, config_set, connect
@@ -91,10 +92,12 @@ async def open_to_clients(node: Node, access: Access) -> None:
 
 def _open_setting(node: Node) -> tuple[str, ...]:
     """Return the settings by which a node accepts clients, and their values. With TLS it listens in any case, for other
-    nodes, which have certificates."""
+    nodes, which have certificates. On another host it listens in any case, too, for the control plane, and has another
+    priority (`watched_settings`)."""
     if node.client_tls:
         return ("tls-auth-clients", CERTIFICATES_OPTIONAL)
-    return ("bind", node.host, "port", str(node.port))
+    own = ("bind", node.host, "port", str(node.port))
+    return own if node.host_name == EMBEDDED else (*own, "replica-priority", str(node.priority))
 
 
 async def leave_address(node: Node, access: Access, host: str, port: int) -> None:
@@ -122,6 +125,12 @@ async def close_to_clients(node: Node, access: Access) -> None:
     elif not needs_client_port(node):
         async with connect(node, access) as client:
             await ask(client, "CONFIG SET", "cluster-announce-port", node.port, "port", 0)
+
+
+async def withhold(node: Node, access: Access) -> None:
+    """Let no sentinel make the node the primary, until `open_to_clients`."""
+    async with connect(node, access) as client:
+        await ask(client, "CONFIG SET", "replica-priority", NEVER_PRIMARY)
 
 
 async def shut_down(node: Node, access: Access) -> None:

@@ -7,21 +7,21 @@ Source: INFO, REPLICAOF and CONFIG SET of Valkey 9.1, and replconfCommand in its
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.acl import SENTINEL_USER
-from cachewright.valkey.client import ask, connect
-from cachewright.valkey.config import FENCE, FENCED, UNFENCED, watcher_users
+from cachewright.valkey.client import NodeRefused, ask, connect
+from cachewright.valkey.config import FENCE, FENCED, GOOD_REPLICAS, UNFENCED, watcher_users
 from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import Unreadable, fields, request_once
 from cachewright.valkey.slots import SLOTS, SlotRange
 from cachewright.valkey.topology import Member, View
 
+_NO_FAILOVER, _HANDOVER_MS = "no-failover", 5000
 _ALL_SLOTS = (SlotRange(0, SLOTS - 1),)
 _REPLICA = re.compile(r"slave\d+")
-_GOOD_REPLICAS = "min_slaves_good_slaves"
-"""Field of INFO that a node has while it requires replicas for writes."""
 
 
 async def replication_view(node: Node, peers: Sequence[Node], access: Access, answer_seconds: float) -> View:
@@ -41,7 +41,7 @@ def parse_view(node: Node, peers: Sequence[Node], replication: Mapping[str, str]
         raise Unreadable("the reply names no role")
     if role == "primary":
         members = [_member(node, "myself", "master"), *_replicas(node, peers, replication)]
-        ok = _GOOD_REPLICAS not in replication
+        ok = GOOD_REPLICAS not in replication
         return View(ok=ok, epoch=0, members={member.id: member for member in members})
     linked = replication.get("master_link_status") == "up"
     port = replication.get("master_port")
@@ -78,6 +78,34 @@ async def follow(node: Node, primary: Node, access: Access) -> None:
         if replication["role"] != "slave" or str(replication["master_port"]) != str(primary.port):
             await ask(client, "REPLICAOF", primary.host, primary.port)
         await ask(client, "CONFIG SET", FENCE, UNFENCED)
+
+
+async def promote(node: Node, access: Access) -> None:
+    """Make a node a primary that accepts writes, with the data that it has."""
+    async with connect(node, access) as client:
+        await ask(client, "REPLICAOF", "NO", "ONE")
+        await ask(client, "CONFIG SET", FENCE, UNFENCED)
+
+
+async def begin_handover(primary: Node, replica: Node, access: Access) -> None:
+    """Let a primary hand over to a replica, and then follow it: it makes writes wait until the replica has all of them.
+    It gives up by itself if that takes too long. No effect while it does so, or is no primary any more."""
+    async with connect(primary, access) as client:
+        replication = await client.info("replication")
+        if replication["role"] == "master" and replication["master_failover_state"] == _NO_FAILOVER:
+            await ask(client, "FAILOVER", "TO", replica.host, replica.port, "TIMEOUT", _HANDOVER_MS)
+
+
+async def end_handover(node: Node, access: Access) -> None:
+    """Make a node a primary that hands over to no replica, with the data that it has. No effect if it is one."""
+    async with connect(node, access) as client:
+        replication = await client.info("replication")
+        if replication["master_failover_state"] != _NO_FAILOVER:
+            with suppress(NodeRefused):  # it has just ended
+                await ask(client, "FAILOVER", "ABORT")
+            replication = await client.info("replication")
+        if replication["role"] != "master":
+            await ask(client, "REPLICAOF", "NO", "ONE")
 
 
 async def report_offset(replica: Node, access: Access) -> None:

@@ -1,22 +1,24 @@
 """Sentinel: its configuration file, and the commands by which the control plane uses it.
 
-A sentinel listens for the control plane on a Unix socket in its folder, as a node does. It rewrites its file with the
-instances that it watches and what it knows of them.
+A sentinel listens for the control plane on a Unix socket in its folder, as a node does; one on another host is reached
+over TCP. It rewrites its file with the instances that it watches and what it knows of them.
 
 Functions raise one of NODE_GONE if the sentinel does not answer and NodeRefused if it refuses.
 
 Sources: https://valkey.io/topics/sentinel, and SENTINEL HELP and SENTINEL DEBUG of Valkey 9.1.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.model.sentinels import QUORUM, Sentinel
-from cachewright.valkey.access import SOCKET, socket_address
+from cachewright.valkey.access import SOCKET, Address, RequireClaim, no_claim_needed, socket_address
 from cachewright.valkey.acl import (
     CONTROL_USER,
     SENTINEL_USER,
@@ -39,6 +41,17 @@ default (2 and 10 s), and are set after each start, because they are not stored.
 
 _UNREACHED = frozenset({"s_down", "o_down", "disconnected"})
 _NO_SUCH_PRIMARY = "No such"
+
+
+class SentinelAccess(msgspec.Struct, frozen=True):
+    """How the control plane reaches sentinels.
+
+    :ivar sentinels_dir: folder that contains the folder of each sentinel of this machine; see `Host.sentinels_dir`.
+    :ivar require_claim: called before each command to a sentinel of another machine; see `Access`.
+    """
+
+    sentinels_dir: Path
+    require_claim: RequireClaim = no_claim_needed
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,15 +129,26 @@ def _peer_password(sentinel: Sentinel) -> str:
     return derived_password(sentinel.secret, SENTINEL_USER)
 
 
-async def request(sentinel: Sentinel, sentinels_dir: Path, commands: Sequence[Command]) -> list[Any]:
+@contextmanager
+def _address(sentinel: Sentinel, access: SentinelAccess) -> Iterator[Address]:
+    """Yield the address of a sentinel, which is valid inside the `with` block."""
+    if sentinel.host_name == EMBEDDED:
+        with socket_address(access.sentinels_dir / sentinel.id, sentinel.secret) as place:
+            yield place
+    else:
+        own = sentinel.host, sentinel.port, CONTROL_USER, sentinel.secret
+        yield Address(None, *own, require_claim=access.require_claim)
+
+
+async def request(sentinel: Sentinel, access: SentinelAccess, commands: Sequence[Command]) -> list[Any]:
     """Send commands to a sentinel and return the reply to each."""
-    with socket_address(sentinels_dir / sentinel.id, sentinel.secret) as place:
+    with _address(sentinel, access) as place:
         return await request_at(place, sentinel.id, commands, _ANSWER_SECONDS)
 
 
-async def watched(sentinel: Sentinel, sentinels_dir: Path) -> dict[str, Watched]:
+async def watched(sentinel: Sentinel, access: SentinelAccess) -> dict[str, Watched]:
     """Return all instances that a sentinel watches, by id."""
-    (reply,) = await request(sentinel, sentinels_dir, [("SENTINEL", "PRIMARIES")])
+    (reply,) = await request(sentinel, access, [("SENTINEL", "PRIMARIES")])
     found = [parse_watched(row) for row in reply]
     return {instance.name: instance for instance in found}
 
@@ -153,9 +177,9 @@ def setup_commands(sentinel: Sentinel) -> list[Command]:
     ]
 
 
-async def client_passwords(sentinel: Sentinel, sentinels_dir: Path) -> dict[str, str]:
+async def client_passwords(sentinel: Sentinel, access: SentinelAccess) -> dict[str, str]:
     """Return the hash of the password of each user of the sentinel, or `nopass`, by name."""
-    (reply,) = await request(sentinel, sentinels_dir, [("ACL", "LIST")])
+    (reply,) = await request(sentinel, access, [("ACL", "LIST")])
     users = [str(line).split(" ") for line in reply]
     return {words[1]: next((word for word in words if word.startswith("#") or word == "nopass"), "") for words in users}
 

@@ -41,16 +41,17 @@ def migrate_az(
     instance_id: InstanceId,
     body: Body[schemas.MigrateZoneBody],
 ) -> Response[None]:
-    """MigrateAz: moves nodes of a cluster to these zones, as the task MoveNodes. Without effect if it is there
-    already. Other instances stay in their zone."""
+    """MigrateAz: moves nodes of an instance to these zones, as the task MoveNodes. Without effect if it is there
+    already. Instances that need the host of the server stay in their zone."""
     principal = requests.principal(request)
-    instance = instances.get(principal, instance_id)
+    details = instances.show(principal, instance_id)
+    instance, reason = details.instance, immovable(details.instance, details.nodes)
     zones = body.read().new_available_zones
     require_zones("new_available_zones", zones, hosts.zones())
     own = instance.attributes.get("az_codes", zones)
-    if set(zones) != set(own) and (reason := immovable(instance)):
+    if set(zones) != set(own) and reason:
         raise requests.refused("new_available_zones", f"the instance is in {', '.join(own)}: {reason}")
-    if not immovable(instance):
+    if not reason:
         if missing := set(zones) - {*own, *hosts.available_zones()}:
             raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=f"no host in zone {min(missing)} takes new nodes")
         host_moves.migrate(principal, instance_id, zones)

@@ -16,7 +16,7 @@ from cachewright.services import hosts as service
 from cachewright.services import rebalance as balancing
 from cachewright.services.accounts import InvalidInput
 from cachewright.services.host_traffic import traffic
-from cachewright.store import hosts, server_records
+from cachewright.store import hosts, sentinels, server_records
 
 app = App(
     name="hosts", help="Hosts, which run nodes: list, show, add, remove, drain, rebalance, cordon, uncordon, label."
@@ -31,7 +31,8 @@ _POLL_SECONDS = 0.5
 @app.command(name="list")
 def show_all(*, folder: DataDirectory, json: AsJson = False) -> None:
     """List hosts with their zones, capacity and numbers of nodes, and whether their agents report."""
-    print_rows(_rows(folder), ("name", "address", "zone", "state", "reports", "nodes", "cpus", "memory_gb"), json)
+    columns = ("name", "address", "zone", "state", "reports", "nodes", "sentinels", "cpus", "memory_gb")
+    print_rows(_rows(folder), columns, json)
 
 
 @app.command
@@ -74,7 +75,7 @@ def remove(
     ] = False,
     folder: DataDirectory,
 ) -> None:
-    """Remove a host without nodes, or one that is lost. Its agent stops.
+    """Remove a host without nodes and sentinels, or one that is lost. Its agent stops.
 
     Example: cachewright hosts remove host2 --lost --data-dir ./data
     """
@@ -94,10 +95,12 @@ def remove(
 def drain(
     name: Name,
     *,
-    wait: Annotated[bool, Parameter(negative="", help="Wait until all nodes that can move have moved.")] = False,
+    wait: Annotated[
+        bool, Parameter(negative="", help="Wait until all nodes and sentinels that can move have moved.")
+    ] = False,
     folder: DataDirectory,
 ) -> None:
-    """Move all nodes of a host to other hosts, while they serve clients. `uncordon` ends that.
+    """Move all nodes and sentinels of a host to other hosts, while they serve clients. `uncordon` ends that.
 
     The server starts a task MoveNodes for each instance, some at a time.
 
@@ -110,8 +113,16 @@ def drain(
     for instance_id, reason in sorted(staying.items()):
         print(f"Instance {instance_id} stays: {reason}.")
     before: Mapping[str, tuple[int, str]] = {}
-    while wait and left:
+    has_sentinel = False
+    while wait:
+        with folder.read() as connection:
+            is_announced = has_sentinel
+            has_sentinel = service.has_leaving_sentinel(connection, name)
+        if not left and not has_sentinel:
+            break
         _print_leaving(left, before)
+        if has_sentinel and not is_announced:
+            print("a sentinel leaves", flush=True)
         time.sleep(_POLL_SECONDS)
         with folder.read() as connection:
             before, left = left, service.leaving(connection, name)
@@ -227,6 +238,7 @@ def _rows(folder: DataDirectory) -> list[dict[str, object]]:
                 "state": host.state,
                 "reports": _reports(host, now),
                 "nodes": counts.get(host.name, 0),
+                "sentinels": len(sentinels.on_host(connection, host.name)),
                 "cpus": host.report.cpus if host.report else "",
                 "memory_gb": round(host.report.memory / _GIGABYTE, 1) if host.report else "",
                 "release": host.report.release if host.report else "",

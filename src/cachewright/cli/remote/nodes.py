@@ -104,7 +104,7 @@ def move(
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """Move the nodes of a cluster to other availability zones, while it serves.
+    """Move the nodes of an instance to other availability zones, while it serves.
 
     Example: cachewright instances nodes move cache az1 az2 --wait
     """

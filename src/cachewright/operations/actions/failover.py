@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from cachewright import errors
 from cachewright.errors import ApiError
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.model.instances import Instance, Node
 from cachewright.operations import proxies, sentinels
@@ -60,7 +61,7 @@ async def ensure_watched(
         fleet = await sentinels.started(context)
     except ApiError as refused:
         raise ActionFailed(refused.code, refused.message) from refused
-    except NodeStartFailed as failure:
+    except (NodeStartFailed, HostSilent) as failure:
         raise ActionFailed(errors.NODE_START_FAILED, f"a sentinel did not start: {failure}") from failure
     primary = primary_of(nodes, await sentinels.agree(context, instance.id))
     assert primary is not None  # noqa: S101  # every instance is created with one
@@ -73,6 +74,7 @@ async def ensure_watched(
         context, fleet, instance.id, len(nodes) - 1, by_quorum=time.monotonic() > late
     ):
         step.raise_if_cancelled()
+        fleet = await sentinels.recorded(context)  # one may have moved to another host
         await sentinels.forget_replicas(context, fleet, instance.id, len(nodes) - 1)
         await asyncio.sleep(_POLL_SECONDS)
 

@@ -15,7 +15,7 @@ from cachewright.errors import ApiError
 from cachewright.flavors import Flavor, parse
 from cachewright.hosts.addresses import LOOPBACK, is_loopback
 from cachewright.hosts.ports import NodePorts
-from cachewright.model.instances import Instance, Node, has_proxy
+from cachewright.model.instances import Instance, Node, has_proxy, node_elsewhere
 from cachewright.model.tasks import Task
 from cachewright.operations import proxies, sentinels
 from cachewright.operations.actions.action import NoArguments, action
@@ -38,11 +38,12 @@ class ChangeType(msgspec.Struct, frozen=True):
 @action("become ha", ChangeType, timeout=60, attempts=6, cancelling=10)
 async def become_ha(context: OperationContext, step: StepContext, arguments: ChangeType) -> None:
     """Ensure that a single instance is one of type ha: sentinels watch its node, and its address is that of a proxy,
-    where there is HAProxy. The node moves to another port for that, so that clients keep their address."""
+    where there is HAProxy. The node moves to another port for that, so that clients keep their address. An instance on
+    another host has no proxy, because proxies run on the host of the server."""
     await step.wait_until_allowed()
     instance, nodes = await context.instance_and_nodes(step.task)
     access = context.access(instance)
-    if context.host.has_haproxy and not has_proxy(instance, nodes):
+    if _gets_proxy(context, instance, nodes):
         try:
             await proxies.prove(context, instance, [_only(nodes)])
         except ActionFailed as failure:
@@ -122,6 +123,10 @@ def single_after(before: Flavor, now: Flavor, nodes: int) -> str | None:
     return next(flavor.spec_code for flavor in (before, now) if flavor.cache_mode == "single")
 
 
+def _gets_proxy(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> bool:
+    return context.host.has_haproxy and not has_proxy(instance, nodes) and node_elsewhere([_only(nodes)]) is None
+
+
 def _only(nodes: Sequence[Node]) -> Node:
     """The node of the single instance; nodes that the task adds follow it later."""
     return next(node for node in nodes if node.role == "primary")
@@ -140,8 +145,7 @@ def _record_ha(context: OperationContext, instance: Instance, spec_code: str) ->
 
     with context.database.read() as connection:
         nodes = instances.nodes_of(connection, instance.id)
-    is_done = topology_of(instance.spec_code).has_sentinel or has_proxy(instance, nodes)
-    if is_done or not context.host.has_haproxy:
+    if topology_of(instance.spec_code).has_sentinel or not _gets_proxy(context, instance, nodes):
         with context.database.write() as connection:
             return change(connection, ())
     try:

@@ -12,11 +12,13 @@ from cachewright.model.instances import Node
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.nodes import ReleaseNode, require_no_slots
 from cachewright.operations.actions.rebuild import latest_successor, other_primary
-from cachewright.operations.actions.replicas import leave_shard
+from cachewright.operations.actions.replicas import leave_shard, record_another_primary
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, node_detail
+from cachewright.operations.watched_roles import promote
 from cachewright.store import hosts, instances, stale_nodes
 from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership
 from cachewright.valkey.client import NodeBusy, NodeRefused
 from cachewright.valkey.config import CLUSTER_NODE_TIMEOUT_MS
@@ -46,7 +48,11 @@ async def move_node(context: OperationContext, step: StepContext, arguments: Mov
             succeed(connection, step.task.instance_id, arguments.node_id, arguments.replacement)
 
     async def succeed_former() -> None:
-        await asyncio.to_thread(write)
+        instance = await context.instance(step.task)
+        if topology_of(instance.spec_code).has_sentinel:  # which has chosen the primary
+            await record_another_primary(context, instance, arguments.node_id)
+        else:
+            await asyncio.to_thread(write)
 
     await leave_shard(context, step, ReleaseNode(arguments.node_id, arguments.leaving), succeed_former)
 
@@ -54,14 +60,15 @@ async def move_node(context: OperationContext, step: StepContext, arguments: Mov
 @action("replace lost node", MoveNode, timeout=60, attempts=8)
 async def replace_lost_node(context: OperationContext, step: StepContext, arguments: MoveNode) -> None:
     """Ensure that a node of a host that does not report is forgotten by its cluster, and that its replacement has its
-    place. Its host deletes it when it reports again."""
+    place. Its host deletes it when it reports again. Sentinels forget it when it is not recorded any more."""
     instance, nodes, views = await context.look(step.task)
     node = next((node for node in nodes if node.id == arguments.node_id), None)
     if node is None:
         return
     step.measure(detail=node_detail(node))
     require_no_slots(node, views)
-    for other in nodes:
+    topology = topology_of(instance.spec_code)
+    for other in nodes if topology.is_cluster else ():
         if other.id in arguments.leaving or views[other.id] is None:
             continue
         try:
@@ -72,9 +79,13 @@ async def replace_lost_node(context: OperationContext, step: StepContext, argume
             message = f"node {other.id} does not forget {node.id}: {refusal}"
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message) from refusal
 
+    if topology.has_sentinel:
+        await record_another_primary(context, instance, node.id)
+
     def succeed_former() -> None:
         with context.database.write() as connection:
-            succeed(connection, instance.id, node.id, arguments.replacement)
+            if not topology.has_sentinel:
+                succeed(connection, instance.id, node.id, arguments.replacement)
             stale_nodes.give_up(connection, node)
 
     await asyncio.to_thread(succeed_former)
@@ -82,8 +93,9 @@ async def replace_lost_node(context: OperationContext, step: StepContext, argume
 
 @action("promote survivor", NodeArguments, timeout=120, attempts=4)
 async def promote_survivor(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
-    """Ensure that another node than the given one, whose host is lost, is the primary of its shard. The cluster elects
-    one if it can; where too few primaries are left for that, the replica with the latest data takes over.
+    """Ensure that another node than the given one, whose host is lost, is the primary of its shard. The cluster or
+    Sentinel elects one if it can; where too few primaries or sentinels are left for that, the replica with the latest
+    data takes over.
 
     ActionFailed if the slots are on another node, or if the host is not given up any more: clients may write to the
     primary then.
@@ -103,7 +115,10 @@ async def promote_survivor(context: OperationContext, step: StepContext, argumen
             await asyncio.to_thread(_require_given_up, context, lost, views)
             chosen = await latest_successor(context, instance, lost, nodes)
             step.measure(detail=node_detail(chosen))
-            await cluster_membership.take_over(chosen, context.access(instance))
+            if topology_of(instance.spec_code).is_cluster:
+                await cluster_membership.take_over(chosen, context.access(instance))
+            else:
+                await promote(context, instance, chosen)
             deadline = time.monotonic() + _ELECTION_SECONDS
         await asyncio.sleep(_POLL_SECONDS)
 

@@ -90,15 +90,15 @@ async def leave_shard(
     views = await context.views(instance, nodes)
     require_no_slots(node, views if topology.is_cluster else {node.id: views[node.id]})
     if topology.has_sentinel:
-        await _record_another_primary(context, instance, node)
+        await record_another_primary(context, instance, node.id)
     await take_out(context, instance, node, staying)
 
 
-async def _record_another_primary(context: OperationContext, instance: Instance, node: Node) -> None:
-    """Record which node is the primary, before `node` is removed from the record. ActionFailed if it is that one."""
+async def record_another_primary(context: OperationContext, instance: Instance, node_id: str) -> None:
+    """Record which node is the primary, before a node is removed from the record. ActionFailed if it is that one."""
     primary = await present_primary(context, instance, await context.nodes(instance.id))
-    if primary is None or primary.id == node.id:
-        message = f"node {node.id} has not handed over yet"
+    if primary is None or primary.id == node_id:
+        message = f"node {node_id} has not handed over yet"
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message)
     await record_primary(context, instance.id, primary.id)
 

@@ -73,8 +73,6 @@ def validate(instance: Instance, nodes: Sequence[Node], request: ResizeRequest) 
         )
     if not topology_of(old.spec_code).can_become(old, new):
         raise ApiError(errors.UNSUPPORTED_RESIZE, reason=_unsupported(old, new))
-    if topology_of(new.spec_code).has_sentinel and (away := node_elsewhere(nodes)):
-        raise ApiError(errors.UNSUPPORTED_RESIZE, reason=f"sentinels run on the host of the server: {away}")
     replaces_nodes = becomes_cluster(old.spec_code, new.spec_code)
     if replaces_nodes:
         _require_replaceable(instance, nodes, request)

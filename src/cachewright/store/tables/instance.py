@@ -95,6 +95,7 @@ sentinels = sa.Table(
     sa.Column("port", sa.Integer, nullable=False),
     sa.Column("secret", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("host_name", sa.Text, nullable=False, server_default="local"),
     sa.UniqueConstraint("host", "port"),
 )
 

@@ -1,0 +1,75 @@
+"""Which hosts run the sentinels: the rules of `placement.sentinels`, with the hosts as they are."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from cachewright.hosts.ports import NodePorts
+from cachewright.model.hosts import EMBEDDED
+from cachewright.model.sentinels import Sentinel
+from cachewright.operations.context import OperationContext
+from cachewright.placement.port_reservation import reserve
+from cachewright.placement.sentinels import SentinelHost, SentinelMove, first_hosts
+from cachewright.store import hosts
+from cachewright.store import sentinels as store
+
+log = logging.getLogger(__name__)
+
+_STOP_SECONDS = 5.0
+
+
+def read_hosts(context: OperationContext, away: Collection[str] = ()) -> Mapping[str, SentinelHost]:
+    """Return all hosts by name. Blocks.
+
+    :param away: names of hosts that have not reported for so long that their nodes are made again elsewhere.
+    """
+    reporting = context.host.measured()
+    with context.database.read() as connection:
+        records = hosts.every(connection)
+    return {
+        record.name: SentinelHost(
+            name=record.name,
+            address=context.host.address if record.name == EMBEDDED else record.address,
+            state=record.state,
+            reports=record.name in reporting,
+            is_away=record.name in away,
+            runs_sentinels=record.name == EMBEDDED or (record.report is not None and record.report.runs_sentinels),
+        )
+        for record in records
+    }
+
+
+def addresses_of_new(context: OperationContext, count: int) -> Mapping[str, Sequence[str]]:
+    """Return the addresses at which `count` new sentinels listen, by the name of their host. Blocks."""
+    found = read_hosts(context)
+    chosen: dict[str, list[str]] = {}
+    for name in first_hosts(found.values(), context.host.address, count):
+        chosen.setdefault(name, []).append(found[name].address)
+    return chosen
+
+
+async def move(context: OperationContext, due: SentinelMove, *, answers: bool) -> None:
+    """Record another host of a sentinel, on which it starts without instances; the failover watch gives it those. It
+    keeps its id, so the others find it again by what it publishes, and count it once. Raises HostSilent, TimeoutError,
+    or ApiError DCS.4039 if no port is free.
+
+    :param answers: whether it runs now. It stops first, because two processes must not have one id. Its former host
+        removes its files.
+    """
+    sentinel = due.sentinel
+    if answers:
+        await context.host.sentinels.stop(sentinel.id, _STOP_SECONDS)
+    await asyncio.to_thread(_record, context, sentinel, due.to)
+    log.warning("sentinel %s moves from host %s to %s", sentinel.id, sentinel.host_name, due.to)
+
+
+def _record(context: OperationContext, sentinel: Sentinel, to: str) -> None:
+    address = read_hosts(context)[to].address
+
+    def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> None:
+        (own,) = ports
+        store.change_place(connection, sentinel.id, host_name=to, host=own.address, port=own.bus)
+
+    reserve(context.database, context.host, context.settings, [address], change, tls=False)

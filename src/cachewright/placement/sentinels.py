@@ -1,0 +1,93 @@
+"""Decide which hosts run the sentinels. Pure.
+
+They are on different hosts, as far as there are enough, so that two of three are left when a host is lost. Like nodes
+of an instance they are all on loopback addresses or on others, because they must reach each other and the nodes.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+from cachewright.hosts.addresses import is_loopback
+from cachewright.model.hosts import EMBEDDED, HostState
+from cachewright.model.sentinels import Sentinel
+
+
+class SentinelHost(msgspec.Struct, frozen=True, kw_only=True):
+    """A host that may run sentinels.
+
+    :ivar address: IP address that its nodes listen on; empty before its first report.
+    :ivar reports: whether it reports, :ivar is_away: it has not for so long that its nodes are made again elsewhere.
+    :ivar runs_sentinels: whether its agent can start some.
+    """
+
+    name: str
+    address: str
+    state: HostState
+    reports: bool
+    is_away: bool = False
+    runs_sentinels: bool = True
+
+
+class SentinelMove(msgspec.Struct, frozen=True):
+    """A sentinel that gets the host `to`."""
+
+    sentinel: Sentinel
+    to: str
+
+
+def reachable(hosts: Iterable[SentinelHost], address: str) -> list[SentinelHost]:
+    """Return the hosts whose nodes and sentinels reach those at the address of the server: all or none of them are on
+    loopback."""
+    return [host for host in hosts if host.address and is_loopback(host.address) == is_loopback(address)]
+
+
+def first_hosts(hosts: Iterable[SentinelHost], address: str, count: int) -> list[str]:
+    """Return the names of the hosts of `count` new sentinels. Without a host that takes them, that of the server.
+
+    :param address: of the host of the server.
+    """
+    names = _taking(hosts, address) or [EMBEDDED]
+    return [names[number % len(names)] for number in range(count)]
+
+
+def next_move(
+    fleet: Sequence[Sentinel], hosts: Mapping[str, SentinelHost], address: str, answering: Collection[str]
+) -> SentinelMove | None:
+    """Return the move of a sentinel that is due, one at a time; None if all are in their place.
+
+    A sentinel leaves a host that is drained, and, unless it answers, one that is lost, removed or away, or that has
+    another address now. If a host has several sentinels and another one none, one of them moves.
+
+    :param address: of the host of the server.
+    :param answering: ids of sentinels that answer.
+    """
+    taking = _taking(hosts.values(), address)
+    used = Counter(sentinel.host_name for sentinel in fleet)
+    for sentinel in fleet:
+        answers = sentinel.id in answering
+        if _must_leave(sentinel, hosts.get(sentinel.host_name), answers=answers):
+            others = [name for name in taking if name != sentinel.host_name or not answers]
+            if others:
+                return SentinelMove(sentinel, min(others, key=lambda name: (used[name], others.index(name))))
+    free = [name for name in taking if not used[name]]
+    crowded = [sentinel for sentinel in fleet if used[sentinel.host_name] > 1]
+    return SentinelMove(crowded[-1], free[0]) if free and crowded else None
+
+
+def _must_leave(sentinel: Sentinel, host: SentinelHost | None, *, answers: bool) -> bool:
+    if host is not None and host.state == "draining" and host.reports:
+        return True
+    is_gone = host is None or host.state == "lost" or host.is_away or (host.reports and host.address != sentinel.host)
+    return is_gone and not answers
+
+
+def _taking(hosts: Iterable[SentinelHost], address: str) -> list[str]:
+    """Return the names of hosts that take new sentinels, that of the server first."""
+    names = [
+        host.name
+        for host in reachable(hosts, address)
+        if host.state == "active" and host.reports and host.runs_sentinels
+    ]
+    return sorted(names, key=lambda name: (name != EMBEDDED, name))
