@@ -165,6 +165,27 @@ def test_a_killed_agent_receives_its_snapshot_again(hosts: Hosts) -> None:
     assert leftovers(hosts) == []
 
 
+def test_a_restore_whose_host_goes_away_changes_nothing(hosts: Hosts) -> None:
+    client = hosts.server.client()
+    instance_id = created(client, 2, copies=2, az_codes=AWAY)
+    load(cache(client, instance_id), KEYS)
+    backup_id = requested(client, instance_id)
+    assert finished(client, instance_id, backup_id).status == "succeed", hosts.server.log()
+    cache(client, instance_id).set("later", "x")
+    task_id = restore(hosts, instance_id, backup_id)
+    until(lambda: kept(hosts, "restored-"), "no agent makes data")
+    hosts.agents["h2"].kill()
+    assert ended(client, instance_id, task_id).status == "FAILED", hosts.server.log()
+    assert "DCS.9004" in str(progress(client, instance_id, task_id)), hosts.server.log()
+    assert show(client, instance_id).status == "RUNNING"
+    caches = cache(client, instance_id)
+    assert (present(caches, KEYS), caches.exists("later")) == (KEYS, 1)
+    hosts.agents["h2"].start()
+    until(lambda: not leftovers(hosts), "files of the restore are left")
+    assert ended(client, instance_id, restore(hosts, instance_id, backup_id)).status == "SUCCESS", hosts.server.log()
+    assert cache(client, instance_id).exists("later") == 0
+
+
 def past_backup_at(hosts: Hosts, instance_id: str, second: int) -> str:
     """Make a backup of the data at the end of a second."""
     until(lambda: offered(hosts.server, instance_id, second), "the second cannot be restored")
