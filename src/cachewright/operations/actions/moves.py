@@ -100,7 +100,7 @@ async def promote_survivor(context: OperationContext, step: StepContext, argumen
     ActionFailed if the slots are on another node, or if the host is not given up any more: clients may write to the
     primary then.
     """
-    instance, nodes, _ = await context.look(step.task)
+    instance, nodes = await context.instance_and_nodes(step.task)
     lost = next((node for node in nodes if node.id == arguments.node_id), None)
     deadline = time.monotonic() + _ELECTION_SECONDS
     while lost is not None:

@@ -42,7 +42,7 @@ class RebuildNode(msgspec.Struct, frozen=True):
 async def promote_replica(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that another node than the given one is the primary of its shard. The cluster or Sentinel elects one if it
     can; where too few primaries of a cluster are left for that, the replica with the latest data takes over."""
-    instance, nodes, _ = await context.look(step.task)
+    instance, nodes = await context.instance_and_nodes(step.task)
     broken = next(node for node in nodes if node.id == arguments.node_id)
     deadline = time.monotonic() + _ELECTION_SECONDS
     while True:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
 import msgspec
@@ -40,9 +40,9 @@ async def add_replica(context: OperationContext, step: StepContext, arguments: A
     """Ensure that a node that has joined its cluster replicates the primary of its shard, has all its data, also in its
     append-only file, and accepts clients. A node that has become the primary of its shard meanwhile stays that."""
     await step.wait_until_allowed()
-    instance, nodes, _ = await context.look(step.task)
+    instance, nodes = await context.instance_and_nodes(step.task)
     node = next(node for node in nodes if node.id == arguments.node_id)
-    await Synchronization(context, step, instance, node).ensure()
+    await Synchronization(context, step, instance, node, absent=arguments.absent).ensure()
     access, topology = context.access(instance), topology_of(instance.spec_code)
     await wait_until_admitted(context, instance, node, step.raise_if_cancelled)
     others = [other for other in nodes if other.should_run and other.id not in arguments.absent]
@@ -113,9 +113,14 @@ class Synchronization:
         instance: Instance,
         node: Node,
         attach: Callable[[Node], Awaitable[None]] | None = None,
+        *,
+        absent: Collection[str] = (),
     ) -> None:
-        """:param attach: makes the node follow a primary, where it is no node of the instance yet."""
+        """:param attach: makes the node follow a primary, where it is no node of the instance yet.
+        :param absent: ids of nodes that are not queried: a host that is cut off does not even refuse.
+        """
         self._attach = attach
+        self._absent = absent
         self._context = context
         self._step = step
         self._instance = instance
@@ -166,7 +171,9 @@ class Synchronization:
 
     async def _primary(self) -> Node:
         if self._is_cluster:
-            _, nodes, views = await self._context.look(self._step.task)
+            instance, nodes = await self._context.instance_and_nodes(self._step.task)
+            present = [node for node in nodes if node.id not in self._absent]
+            views = await self._context.views(instance, present)
             return current_primary(nodes, views)(self._node.id)
         while True:  # the sentinels decide; a new node says that it is a primary, too
             self._step.raise_if_cancelled()
