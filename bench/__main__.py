@@ -65,6 +65,7 @@ def page(*, results: Path = RESULTS, page: Path = PAGE) -> None:
 
 def _end(*_: object) -> None:
     """On SIGTERM, exit through the context managers, which stop servers and nodes and remove folders."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `timeout` sends two, and the second would interrupt them
     sys.exit(128 + signal.SIGTERM)
 
 
