@@ -1,11 +1,10 @@
 """A real `cachewright agent` for tests, with a database role of its own."""
 
 import os
-import random
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from machines import LOCAL, Machines
 from postgres_server import at_address
 from serving import ROOMY, Server, until
 
-_ROOT = Path(__file__).parent.parent
 PASSWORD = "Agent-password-1"
 VARIABLE = "CACHEWRIGHT_DATABASE_URL"
 
@@ -59,13 +57,37 @@ class AgentProcess(Server):
             process.kill()
 
 
-def role_of_agents(url: str, number: int) -> str:
-    """Create a role for agents by the statements in docs/hosts.md. Return the database's URL for it."""
+def shared_role(url: str, number: int) -> str:
+    """Create a role that all agents share, as for earlier releases. Return the database's URL for it."""
     name = f"agent{number}"
-    (statements,) = re.findall(r"```sql\n(.*?)```", (_ROOT / "docs/hosts.md").read_text(), re.DOTALL)
+    statements = f"""
+        CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}';
+        GRANT USAGE ON SCHEMA public, dbos TO {name};
+        GRANT SELECT, UPDATE ON hosts TO {name};
+        GRANT SELECT (id, host_name) ON nodes TO {name};
+        GRANT SELECT (id, host_name) ON sentinels TO {name};
+        GRANT SELECT ON server_claims TO {name};
+        GRANT SELECT, DELETE ON stale_nodes TO {name};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dbos TO {name};
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA dbos TO {name};
+        GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA dbos TO {name};
+    """
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(re.sub(r"\bagent\b", name, statements).replace("'...'", f"'{PASSWORD}'").encode())
+        connection.execute(statements.encode())
     return re.sub(r"//postgres:[^@]*@", f"//{name}:{PASSWORD}@", url)
+
+
+def own_role(server: Server, host: str) -> str:
+    """Give a host a role of its own by `hosts grant`. Return the database's URL for it, with its password file."""
+    file = server.data_dir.parent / f"{host}.pgpass"
+    words = ("hosts", "grant", host, "--apply", "--password-file", str(file), "--data-dir", str(server.data_dir))
+    command = [sys.executable, "-m", "cachewright", *words]
+    environment = {**os.environ, **server.environment}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    (role,) = re.findall(r"The role of host \S+ is (\S+)\.\n", done.stdout)
+    url = re.sub(r"//postgres:[^@]*@", f"//{role}@", server.environment[VARIABLE])
+    return f"{url}&passfile={file}"
 
 
 class Hosts:
@@ -79,13 +101,16 @@ class Hosts:
         *options: str,
         of_agents: Mapping[str, Sequence[str]] | None = None,
         machines: Machines | None = None,
+        role: Callable[[Server, str], str] = own_role,
     ) -> None:
         """:param zones: those of h2, h3, ...; that of `local` is `local`.
         :param options: of the server, :param of_agents: of agents, by the names of their hosts.
         :param machines: those of the hosts, of which this thread has entered `local`; None for loopback addresses.
+        :param role: returns the URL of the database for the agent of a host.
         """
         self.url = url
         self._of_agents = of_agents or {}
+        self._role = role
         self.agents: dict[str, AgentProcess] = {}
         self._machines = machines
         if machines:
@@ -99,11 +124,11 @@ class Hosts:
 
     def _start(self, folder: Path, zones: Sequence[str]) -> None:
         self.server.start()
-        role = role_of_agents(self.url, random.randrange(10**9))
         for number, zone in enumerate(zones, start=2):
             name = f"h{number}"
             self.run("hosts", "add", name, "--zone", zone)
             place, options = folder / f"agent{number}", self._of_agents.get(name, ())
+            role = self._role(self.server, name)
             if self._machines:
                 machine, url = self._machines[name], at_address(role, self._machines[LOCAL].address)
                 agent = AgentProcess(name, machine.address, place, url, *options, inside=machine.inside)

@@ -158,5 +158,6 @@ class PostgresServer:
 
 def at_address(url: str, address: str) -> str:
     """Return the URL of a database for other machines, on which its server listens at this address."""
-    place, _, _ = url.partition("?host=")
-    return place.replace("@/", f"@{address}/")
+    place, _, query = url.partition("?host=")
+    _, _, others = query.partition("&")
+    return place.replace("@/", f"@{address}/") + (f"?{others}" if others else "")

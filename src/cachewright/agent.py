@@ -9,9 +9,10 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from dbos import DBOS, DBOSConfig
 
@@ -25,13 +26,12 @@ from cachewright.hosts.local import LocalHost
 from cachewright.jobs.runner import JobRunner
 from cachewright.jobs.write_logs import delete_links_when_full
 from cachewright.logs import RARELY
-from cachewright.model.hosts import HostReport, HostState
+from cachewright.model.hosts import HostReport
 from cachewright.services.hosts import report_of
-from cachewright.store import hosts, sentinels, server_claims, stale_nodes
-from cachewright.store.database import DatabaseNotReady
+from cachewright.store.agent_records import AgentRecords
 from cachewright.store.encryption import SecretCipher
-from cachewright.store.notifications import CALLS, listen
-from cachewright.store.opening import open_at
+from cachewright.store.notifications import calls_channel, listen
+from cachewright.store.postgres import PostgresDatabase
 from cachewright.store.workflow_values import restrict_dbos
 from cachewright.tasks.engine import APPLICATION, IDLE_TRANSACTION_SECONDS, WORKFLOW_VERSION
 from cachewright.tasks.queue import WakeableQueue
@@ -57,7 +57,8 @@ class Agent:
         self._host: Host = LocalHost(settings, self._jobs)
         self._key = AgentKey(settings.data_dir / "agent.key")
         assert settings.database_url is not None  # noqa: S101  # the command line requires it
-        self._database = open_at(settings.database_url, SecretCipher([Fernet.generate_key()]))
+        self._database = PostgresDatabase(sa.make_url(settings.database_url), SecretCipher([Fernet.generate_key()]))
+        self._records = AgentRecords(self._database, name)
         self._stopped = asyncio.Event()
         self._threads_stopped = threading.Event()
         self._queue = WakeableQueue(calls.queue_of(name), polling=settings.queue_polling)
@@ -67,15 +68,10 @@ class Agent:
     async def join(self) -> None:
         """Delete nodes that were removed while this host did not report, before it takes part again. Raises
         DatabaseNotReady if the database has no such host, or it was given up."""
-        while stale := await in_background(self._stale):
+        while stale := await in_background(self._records.stale):
             await self._delete(stale)
         await self._remove_strays()
-        state = await in_background(self._state)
-        if state is None:
-            raise DatabaseNotReady(f"the database has no host {self._name}: cachewright hosts add {self._name}")
-        if state == "lost":
-            advice = f"cachewright hosts uncordon {self._name} takes it up again, with the nodes that it still has"
-            raise DatabaseNotReady(f"the host {self._name} was given up as lost: {advice}")
+        await in_background(self._records.require_host)
 
     async def run(self) -> None:
         """Perform calls until SIGTERM or SIGINT. Nodes keep running."""
@@ -115,33 +111,20 @@ class Agent:
         """Perform an encrypted call, and return its encrypted answer. Raises WrongEnvelope."""
         text, envelope = self._key.open(sealed)
         answer = await calls.perform(
-            self._host, msgspec.json.decode(text, type=calls.Call), self._is_recorded, self._epoch
+            self._host, msgspec.json.decode(text, type=calls.Call), self._records.is_recorded, self._records.epoch
         )
         return envelope.seal_answer(msgspec.json.encode(answer))
 
-    def _is_recorded(self, kind: calls.ProcessKind, name: str) -> bool:
-        with self._database.read() as connection:
-            host_of = sentinels.host_of if kind == "sentinels" else hosts.of_node
-            return host_of(connection, name) == self._name
-
-    def _epoch(self) -> int:
-        with self._database.read() as connection:
-            return server_claims.epoch(connection)
-
-    def require_own_address(self) -> None:
-        """Raise DatabaseNotReady if another host has the address of this one: calls for its ports would come here."""
-        with self._database.read() as connection:
-            other = hosts.other_at(connection, self._host.address, self._name)
-        if other is not None:
-            raise DatabaseNotReady(f"host {other} has the address {self._host.address}; each host needs its own")
-
     def _start(self) -> None:
-        self.require_own_address()
+        self._records.claim_address(self._host.address)
+        if not self._records.has_own_role:
+            log.warning("this agent has a role that others share: cachewright hosts grant %s", self._name)
         global _agent  # noqa: PLW0603  # DBOS keeps its functions in a process-wide registry
         _agent = self
         config: DBOSConfig = {
             "name": APPLICATION,
             "system_database_url": self._database.workflow_url,
+            "dbos_system_schema": self._records.schema,
             "application_version": WORKFLOW_VERSION,
             "executor_id": calls.queue_of(self._name),
             "console_log_level": "CRITICAL",
@@ -156,15 +139,14 @@ class Agent:
         self._queue.start(dbos)
         receiving = threading.Thread(
             target=listen,
-            args=(self._database.workflow_url, {CALLS: self._receive}, self._threads_stopped),
+            args=(self._database.workflow_url, self._receivers, self._threads_stopped),
             name="calls",
             daemon=True,
         )
         receiving.start()
 
-    def _receive(self, host_name: str) -> None:
-        if host_name == self._name:
-            self._queue.wake()
+    def _receivers(self) -> Mapping[str, Callable[[str], None]]:
+        return {calls_channel(self._key.public): lambda _: self._queue.wake()}
 
     def _stop(self) -> None:
         self._threads_stopped.set()
@@ -186,13 +168,14 @@ class Agent:
             configured=tuple(sorted(await self._host.with_file(CONFIG))),
             linked=tuple(sorted(await self._host.with_file(LINKS))),
             public_key=self._key.public,
+            has_own_role=self._records.has_own_role,
         )
         if report != self._report or now - self._reported_at >= _REPORT_SECONDS:
-            if await in_background(self._store, report):
+            if await in_background(self._records.store, self._host.address, report):
                 self._report, self._reported_at = report, now
-            elif stale := await in_background(self._stale):
+            elif stale := await in_background(self._records.stale):
                 await self._delete(stale)
-            elif await in_background(self._state) in (None, "lost"):
+            elif await in_background(self._records.is_given_up):
                 log.critical("the host %s was removed or given up; this agent stops", self._name)
                 self._stopped.set()
 
@@ -203,29 +186,13 @@ class Agent:
         present = await self._host.sentinels.with_file(SENTINEL_CONFIG)
         if not present:
             return
-        for sentinel_id in present.difference(await in_background(self._sentinels)):
+        for sentinel_id in present.difference(await in_background(self._records.sentinels)):
             try:
                 await self._host.sentinels.remove(sentinel_id, _STOP_SECONDS)
             except TimeoutError as error:
                 log.error("sentinel %s does not belong to this host any more and does not end: %s", sentinel_id, error)
             else:
                 log.info("sentinel %s does not belong to this host any more and is removed", sentinel_id)
-
-    def _sentinels(self) -> list[str]:
-        """Return the sentinels that belong to this host."""
-        with self._database.read() as connection:
-            record = hosts.get(connection, self._name)
-            is_kept = record is not None and record.state != "lost"
-            return sentinels.on_host(connection, self._name) if is_kept else []
-
-    def _stale(self) -> list[str]:
-        with self._database.read() as connection:
-            return stale_nodes.on_host(connection, self._name)
-
-    def _state(self) -> HostState | None:
-        with self._database.read() as connection:
-            record = hosts.get(connection, self._name)
-        return record.state if record else None
 
     async def _delete(self, stale: Sequence[str]) -> None:
         """Delete nodes that are not recorded any more. One that does not end is tried again in the next round; until
@@ -240,22 +207,11 @@ class Agent:
             log.warning(
                 "node %s was removed while this host did not report; its process and files are deleted", node_id
             )
-            await in_background(self._deleted, node_id)
-
-    def _deleted(self, node_id: str) -> None:
-        with self._database.statements() as connection:
-            stale_nodes.deleted(connection, [node_id])
+            await in_background(self._records.deleted, node_id)
 
     def _measured(self) -> HostReport:
-        with self._database.read() as connection:
-            offset, runs_sentinels = hosts.clock_offset(connection), sentinels.is_readable(connection)
-        return msgspec.structs.replace(report_of(self._host), clock_offset=offset, runs_sentinels=runs_sentinels)
-
-    def _store(self, report: HostReport) -> bool:
-        """Store the report. False if the host does not take part now: it was removed or given up, or has nodes to
-        delete."""
-        with self._database.statements() as connection:
-            return hosts.report(connection, self._name, self._host.address, report)
+        report = msgspec.structs.replace(report_of(self._host), clock_offset=self._records.clock_offset())
+        return msgspec.structs.replace(report, runs_sentinels=self._records.may_run_sentinels())
 
 
 def _shown(processes: Mapping[str, ProcessInfo]) -> dict[str, tuple[int, float]]:

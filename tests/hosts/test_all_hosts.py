@@ -9,9 +9,10 @@ import pytest
 from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts.all_hosts import AllHosts
+from cachewright.hosts.host import CONFIG
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.remote import HostCalls
-from cachewright.model.hosts import EMBEDDED, HostRecord
+from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
 from cachewright.store import hosts, instances
 from claim_of_server import RefusingClaim, elsewhere
 from database_fixtures import an_instance, new_database
@@ -62,3 +63,23 @@ def test_a_server_that_performs_no_tasks_places_no_node_on_its_machine(
     assert EMBEDDED in machines.measured()
     claim.is_held = False
     assert EMBEDDED not in machines.measured()
+
+
+async def test_what_an_agent_says_of_nodes_of_other_hosts_has_no_effect(
+    machines: AllHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "clock_offset", lambda _: 0.0)  # SQLite has no clock
+    own, of_server, unknown = "c" * 40, "b" * 40, "d" * 40
+    report = HostReport(
+        release="1",
+        cpus=1,
+        memory=1,
+        memory_free=1,
+        disk_free=1,
+        processes=dict.fromkeys((own, of_server, unknown), (7, 1000.0)),
+        configured=(own, of_server, unknown),
+    )
+    with machines._database.write() as connection:
+        hosts.saw(connection, "h2", "127.0.0.2", report)
+    assert set(await machines.processes()) == {own}
+    assert await machines.with_file(CONFIG) == {own}

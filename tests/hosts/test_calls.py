@@ -12,7 +12,6 @@ import pytest
 from dbos._error import DBOSWorkflowCancelledError
 from dbos._serialization import DefaultSerializer
 
-from cachewright.agent import Agent
 from cachewright.config import Settings
 from cachewright.hosts import remote
 from cachewright.hosts.calls import CHANGING, FENCED, METHODS, Answer, Call, HostSilent, perform
@@ -20,10 +19,8 @@ from cachewright.hosts.envelopes import AgentKey, WrongEnvelope, seal
 from cachewright.hosts.host import LogPart, NodeStartFailed, ProcessInfo
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import NodePorts
-from cachewright.hosts.remote import HostCalls, RemoteHost
-from cachewright.model.hosts import HostRecord
-from cachewright.store import hosts
-from cachewright.store.database import DatabaseNotReady
+from cachewright.hosts.remote import HostCalls, HostQueue, RemoteHost
+from cachewright.model.hosts import HostReport
 from cachewright.store.workflow_values import read
 from database_fixtures import migrated
 
@@ -131,18 +128,8 @@ def test_an_agent_of_an_earlier_release_refuses_an_argument_that_it_does_not_kno
         performed(tmp_path, "has_file", name="n", file="valkey.conf", later=1).value(bool)
 
 
-def test_two_agents_do_not_share_an_address(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'test.db'}"
-    database = migrated(url)
-    with database.write() as connection:
-        hosts.add(connection, HostRecord(name="h2", address="127.0.0.2", zone="z", state="active", created_at=1))
-        hosts.add(connection, HostRecord(name="h3", address="", zone="z", state="active", created_at=1))
-    database.close()
-    for name, address, other in (("h3", "127.0.0.2", "h2"), ("h3", "127.0.0.1", "local")):
-        settings = Settings(data_dir=tmp_path, database_url=url, node_host=address)
-        with pytest.raises(DatabaseNotReady, match=f"host {other} has the address {address}"):
-            Agent(name, settings).require_own_address()
-    Agent("h2", Settings(data_dir=tmp_path, database_url=url, node_host="127.0.0.2")).require_own_address()
+def report_of(key: AgentKey) -> HostReport:
+    return HostReport(release="1", cpus=1, memory=1, memory_free=1, disk_free=1, public_key=key.public)
 
 
 class Calls(HostCalls):
@@ -152,9 +139,14 @@ class Calls(HostCalls):
 
     def __init__(self, key: AgentKey) -> None:
         self._key = key
+        self.public_key = key.public
         self.call: Call
 
-    def enqueue(self, host_name: str, partition: str, sealed: str) -> str:
+    def queue(self, host_name: str, report: HostReport) -> Any:
+        assert report.public_key == self.public_key
+        return self
+
+    def enqueue(self, partition: str, sealed: str) -> str:
         return sealed
 
     async def answer(self, call_id: str) -> str:
@@ -166,7 +158,7 @@ class Calls(HostCalls):
 async def test_times_are_converted_between_the_clocks_of_two_machines(tmp_path: Path) -> None:
     key = AgentKey(tmp_path / "key")
     calls = Calls(key)
-    host = RemoteHost("h2", calls, lambda: key.public, lambda: 100.0)
+    host = RemoteHost("h2", calls, lambda: report_of(key), lambda: 100.0)
     assert await host.process("n") == ProcessInfo(7, 1000.0)
     assert calls.call.expires_at > time.time() + 100
     assert calls.call.epoch == 3
@@ -191,12 +183,12 @@ async def test_an_end_is_not_awaited_from_a_host_that_stops_reporting(
     monkeypatch.setattr(remote, "_LOOK_SECONDS", 0.01)
     key, looks = AgentKey(tmp_path / "key"), iter(range(4))
 
-    def public_key() -> str:
+    def latest() -> HostReport:
         if next(looks) < 3:
-            return key.public
+            return report_of(key)
         raise HostSilent("host h2 does not report")
 
-    host = RemoteHost("h2", CallsWithoutAnswer(key), public_key, lambda: 0.0)
+    host = RemoteHost("h2", CallsWithoutAnswer(key), latest, lambda: 0.0)
     with pytest.raises(HostSilent, match="does not report"):
         await asyncio.wait_for(getattr(host, method)("n", 60), 60)
 
@@ -216,14 +208,12 @@ class StoredError:
     [asyncio.CancelledError(), DBOSWorkflowCancelledError("c"), KeyError("k"), SystemExit()],
     ids=lambda error: type(error).__name__,
 )
-async def test_what_an_agent_stores_as_an_error_is_a_refusal_of_the_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
+async def test_what_an_agent_stores_as_an_error_is_a_refusal_of_the_call(tmp_path: Path, error: BaseException) -> None:
     async def retrieve(_: str) -> Any:
         return StoredError(error)
 
-    calls = HostCalls(database := migrated(f"sqlite:///{tmp_path / 'test.db'}"), "v")
-    monkeypatch.setattr(calls, "_connected", lambda: SimpleNamespace(retrieve_workflow_async=retrieve))
+    client: Any = SimpleNamespace(retrieve_workflow_async=retrieve)
+    queue = HostQueue(database := migrated(f"sqlite:///{tmp_path / 'test.db'}"), lambda: client, "v", "h2", "key")
     with pytest.raises(HostSilent, match="a call failed"):
-        await calls.answer("id")
+        await queue.answer("id")
     database.close()

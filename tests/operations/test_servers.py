@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -22,7 +21,7 @@ from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from psycopg import sql
 from test_moved_nodes import writing
 
-from agents import AgentProcess, role_of_agents
+from agents import AgentProcess, own_role
 from caches import cache, load, present
 from postgres_server import PostgresServer
 from sdk_calls import created, ended, held_in_migration, progress, show
@@ -45,8 +44,7 @@ class Installation:
         self.first.start()
         self._run("hosts", "add", "h2")
         self._run("hosts", "cordon", "local")
-        role = role_of_agents(url, random.randrange(10**9))
-        self.agent = AgentProcess("h2", "127.0.0.2", folder / "agent", role)
+        self.agent = AgentProcess("h2", "127.0.0.2", folder / "agent", own_role(self.first, "h2"))
         self.agent.start()
         self.second = Server(folder / "second", environment={VARIABLE: url})
         self.second.data_dir.mkdir(mode=0o700)

@@ -139,7 +139,7 @@ def test_a_server_that_was_replaced_changes_nothing_and_ends(servers: Servers) -
         first.require()
     assert not second.try_take()
     with frozen.engine.connect() as holding:
-        holding.execute(sa.text("SELECT pg_advisory_xact_lock(:class, 1)"), {"class": 0x43414348})
+        holding.execute(sa.text("LOCK TABLE server_coordination IN EXCLUSIVE MODE"))
         servers.clock.now += REPLACE_SECONDS
         assert second.try_take(), "a process that is frozen in a write keeps the lock"
         holding.invalidate()

@@ -74,11 +74,11 @@ def test_webhooks_of_an_older_release_get_a_slot_each(database_url: str) -> None
     database = opened(database_url)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with database.write() as connection:
+    with database.engine.begin() as connection:
         config.attributes["connection"] = connection
         config.attributes["cipher"] = database.cipher
         command.upgrade(config, "0005")
-    with database.write() as connection:
+    with database.engine.begin() as connection:
         for number, (project_id, created_at) in enumerate([("p", 3), ("q", 1), ("p", 1), ("p", 1), ("q", 2)]):
             row = {"id": f"w{number}", "project_id": project_id, "created_at": created_at}
             values = row | {"url": "http://a/", "events": "[]", "secret": "s", "enabled": True}

@@ -32,7 +32,7 @@ from cachewright.store.database import DatabaseNotReady
 from cachewright.store.driver_errors import tables_required
 from cachewright.store.opening import database_place
 
-_OTHER_TABLES = "upgrade the servers first, and repeat the grants of the role of agents"
+_OTHER_TABLES = "upgrade the servers first, or give the role its rights: cachewright hosts grant"
 
 
 def agent(

@@ -125,10 +125,11 @@ class AllHosts(AllProcesses):
 
     async def processes(self) -> Mapping[str, ProcessInfo]:
         found = dict(await self._local.processes())
-        for host, (_, report) in (await in_background(self._reports)).items():
+        for host, report in (await in_background(self._reports_of_nodes)).items():
             ahead = self._clock_ahead(host)
             for name, process in report.processes.items():
-                found[name] = ProcessInfo(*process).seen_from_a_clock_behind(ahead)
+                if self._hosts_of_nodes.get(name) == host:
+                    found[name] = ProcessInfo(*process).seen_from_a_clock_behind(ahead)
         return found
 
     async def with_file(self, file: str) -> frozenset[str]:
@@ -136,8 +137,13 @@ class AllHosts(AllProcesses):
         found = await self._local.with_file(file)
         if file not in {CONFIG, LINKS}:
             return found
-        reports = (await in_background(self._reports)).values()
-        return found.union(*(report.configured if file == CONFIG else report.linked for _, report in reports))
+        reports = await in_background(self._reports_of_nodes)
+        return found.union(
+            name
+            for host, report in reports.items()
+            for name in (report.configured if file == CONFIG else report.linked)
+            if self._hosts_of_nodes.get(name) == host
+        )
 
     async def remove(self, name: str, grace_seconds: float) -> None:
         await super().remove(name, grace_seconds)
@@ -267,8 +273,8 @@ class AllHosts(AllProcesses):
 
     def _sentinels_of(self, name: str) -> RemoteProcesses:
         self._database.claim.require()
-        key, ahead = partial(self._public_key, name), partial(self._clock_ahead, name)
-        return RemoteProcesses(name, self._calls, key, ahead, "sentinels")
+        latest, ahead = partial(self._latest, name), partial(self._clock_ahead, name)
+        return RemoteProcesses(name, self._calls, latest, ahead, "sentinels")
 
     def _reported_sentinels(self) -> Mapping[str, ProcessInfo]:
         found = {}
@@ -279,14 +285,14 @@ class AllHosts(AllProcesses):
         return found
 
     def _remote(self, name: str) -> RemoteHost:
-        return RemoteHost(name, self._calls, partial(self._public_key, name), partial(self._clock_ahead, name))
+        return RemoteHost(name, self._calls, partial(self._latest, name), partial(self._clock_ahead, name))
 
-    def _public_key(self, name: str) -> str:
-        """Return the key of an agent. Raises HostSilent while it does not report."""
+    def _latest(self, name: str) -> HostReport:
+        """Return the latest report of an agent. Raises HostSilent while it does not report."""
         _, report = self._reports(alive=True).get(name, ("", None))
-        if report is None or report.public_key is None:
+        if report is None:
             raise HostSilent(f"host {name} does not report")
-        return report.public_key
+        return report
 
     def _clock_ahead(self, name: str) -> float:
         """Return by how many seconds the clock of a host is ahead of this machine's, as last measured."""
@@ -314,6 +320,16 @@ class AllHosts(AllProcesses):
             for name, seen in list(self._seen.items())
             if seen.record.report is not None and (not alive or _is_alive(seen, now))
         }
+
+    def _reports_of_nodes(self) -> dict[str, HostReport]:
+        """Return the latest report of each other host, and learn the hosts of the nodes in them: what an agent says of
+        nodes of other hosts has no effect. Blocks."""
+        reports = {name: report for name, (_, report) in self._reports().items()}
+        reported = {node_id for report in reports.values() for node_id in (*report.processes, *report.configured)}
+        if reported - self._hosts_of_nodes.keys():
+            with self._database.read() as connection:
+                self._hosts_of_nodes |= hosts.by_node(connection)
+        return reports
 
     def _refresh(self) -> None:
         """Read the reports, if they were not read just now."""

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Set
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,10 +18,16 @@ from cachewright.hosts.envelopes import seal
 from cachewright.hosts.host import ChildProcess, LogPart, LogPosition, ProcessInfo
 from cachewright.hosts.jobs import JobState
 from cachewright.hosts.ports import NodePorts
+from cachewright.model.hosts import HostReport
+from cachewright.store.agent_access import access_name
+from cachewright.store.agent_records import SHARED_SCHEMA
 from cachewright.store.database import Database
 from cachewright.store.driver_errors import translate_errors
-from cachewright.store.notifications import CALLS, notify
+from cachewright.store.notifications import notify_agent
+from cachewright.store.workflow_runs import forget_ended
 from cachewright.store.workflow_values import restrict_dbos
+
+log = logging.getLogger(__name__)
 
 _Kind = TypeVar("_Kind")
 
@@ -35,7 +42,7 @@ _WHOLE_HOST = "host"
 
 
 class HostCalls:
-    """Passes calls to agents through DBOS's queues."""
+    """Passes calls to agents through DBOS's queues. Each agent with a role of its own has a schema of its own."""
 
     def __init__(self, database: Database, version: str) -> None:
         """:param version: DBOS's application version, which agents have too."""
@@ -43,32 +50,85 @@ class HostCalls:
         self._version = version
         self._engine: sa.Engine | None = None
         self._lock = threading.Lock()
-        self._client: DBOSClient | None = None
+        self._clients: dict[str, DBOSClient] = {}
 
     @property
     def epoch(self) -> int | None:
         """Epoch of this server's claim to perform tasks."""
         return self._database.claim.epoch
 
-    def enqueue(self, host_name: str, partition: str, sealed: str) -> str:
+    def queue(self, host_name: str, report: HostReport) -> "HostQueue":
+        """Return the queue of calls to the agent of this report. Raises HostSilent if it takes none."""
+        if report.public_key is None:
+            raise HostSilent(f"host {host_name} does not report")
+        schema = self._own_schema(host_name) if report.has_own_role else SHARED_SCHEMA
+        return HostQueue(self._database, partial(self._client, schema), self._version, host_name, report.public_key)
+
+    def forget(self, host_names: Iterable[str]) -> None:
+        """Delete records of ended calls in the schemas of hosts. Those in the shared schema are deleted with tasks."""
+        for name in host_names:
+            try:
+                client = self._client(self._own_schema(name))
+                forget_ended(client.list_workflows, client.delete_workflows)
+            except Exception as error:
+                log.warning("ended calls to host %s cannot be deleted: %s", name, error)
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.destroy()
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def _own_schema(self, host_name: str) -> str:
+        return access_name(str(sa.make_url(self._database.workflow_url).database), host_name)
+
+    def _client(self, schema: str) -> DBOSClient:
+        with self._lock:
+            if self._engine is None:
+                restrict_dbos()
+                logging.getLogger("dbos").setLevel(logging.CRITICAL)  # as in `Engine.start`
+                self._engine = self._database.workflow_engine(_CONNECTIONS)
+            if schema not in self._clients:
+                self._clients[schema] = DBOSClient(
+                    system_database_engine=self._engine, dbos_system_schema=schema, retry_connection_errors=False
+                )
+            return self._clients[schema]
+
+
+class HostQueue:
+    """Calls to one agent."""
+
+    def __init__(
+        self, database: Database, client: Callable[[], DBOSClient], version: str, host_name: str, public_key: str
+    ) -> None:
+        """:param client: returns DBOS's client for the schema of the calls; it blocks.
+        :ivar public_key: the key of the agent.
+        """
+        self.public_key = public_key
+        self._database = database
+        self._client = client
+        self._version = version
+        self._host_name = host_name
+
+    def enqueue(self, partition: str, sealed: str) -> str:
         """Enqueue a call and return its id. Raises DatabaseUnavailable."""
         with translate_errors():
-            handle: Any = self._connected().enqueue(
+            handle: Any = self._client().enqueue(
                 {
                     "workflow_name": WORKFLOW,
-                    "queue_name": queue_of(host_name),
+                    "queue_name": queue_of(self._host_name),
                     "queue_partition_key": partition,
                     "app_version": self._version,
                 },
                 sealed,
             )
-            notify(self._database, CALLS, host_name)
+            notify_agent(self._database, self.public_key)
         return str(handle.get_workflow_id())
 
     async def answer(self, call_id: str) -> str:
         """Wait for the encrypted answer. Raises HostSilent if the call was cancelled, or DatabaseUnavailable."""
         with translate_errors():
-            handle: Any = await self._connected().retrieve_workflow_async(call_id)
+            handle: Any = await self._client().retrieve_workflow_async(call_id)
             try:
                 return str(await handle.get_result(polling_interval_sec=_POLL_SECONDS))
             except sa.exc.SQLAlchemyError:
@@ -78,22 +138,7 @@ class HostCalls:
 
     def cancel(self, call_id: str) -> None:
         with translate_errors():
-            self._connected().cancel_workflow(call_id)
-
-    def close(self) -> None:
-        if self._client is not None:
-            self._client.destroy()
-        if self._engine is not None:
-            self._engine.dispose()
-
-    def _connected(self) -> DBOSClient:
-        with self._lock:
-            if self._client is None:
-                restrict_dbos()
-                logging.getLogger("dbos").setLevel(logging.CRITICAL)  # as in `Engine.start`
-                self._engine = self._database.workflow_engine(_CONNECTIONS)
-                self._client = DBOSClient(system_database_engine=self._engine, retry_connection_errors=False)
-            return self._client
+            self._client().cancel_workflow(call_id)
 
 
 class RemoteProcesses:
@@ -104,18 +149,18 @@ class RemoteProcesses:
         self,
         name: str,
         calls: HostCalls,
-        public_key: Callable[[], str],
+        report: Callable[[], HostReport],
         clock_ahead: Callable[[], float],
         kind: ProcessKind = "nodes",
     ) -> None:
         """:param name: of the host.
-        :param public_key: returns the key of the agent, or raises HostSilent while it does not report.
+        :param report: returns the latest report of the agent, or raises HostSilent while it does not report.
         :param clock_ahead: returns by how many seconds the clock of the host is ahead of this machine's.
         """
         self.name = name
         self._kind: ProcessKind = kind
         self._calls = calls
-        self._public_key = public_key
+        self._report = report
         self._clock_ahead = clock_ahead
 
     async def process(self, name: str) -> ProcessInfo | None:
@@ -183,27 +228,28 @@ class RemoteProcesses:
             epoch=self._calls.epoch,
             kind=self._kind,
         )
-        sealed, envelope = seal(await asyncio.to_thread(self._public_key), msgspec.json.encode(call))
+        queue = self._calls.queue(self.name, await asyncio.to_thread(self._report))
+        sealed, envelope = seal(queue.public_key, msgspec.json.encode(call))
         node = str(arguments.get("name") or arguments.get("node_id") or _WHOLE_HOST)
         partition = node if method in CHANGING else f"{node} reads"
         if "job_id" in arguments:
             partition = f"{arguments['job_id']} {method}"  # the end of a job must not wait for its begin
-        call_id = await asyncio.to_thread(self._calls.enqueue, self.name, partition, sealed)
+        call_id = await asyncio.to_thread(queue.enqueue, partition, sealed)
         try:
             async with asyncio.timeout(seconds):
-                answering = self._answer_while_reporting if while_reporting else self._calls.answer
-                answer = await answering(call_id)
+                answering = queue.answer(call_id)
+                answer = await (self._while_reporting(answering) if while_reporting else answering)
         except TimeoutError as error:
-            await asyncio.to_thread(self._calls.cancel, call_id)
+            await asyncio.to_thread(queue.cancel, call_id)
             raise HostSilent(f"host {self.name} does not answer within {seconds:g} s") from error
         return msgspec.json.decode(envelope.open_answer(answer), type=Answer).value(kind)
 
-    async def _answer_while_reporting(self, call_id: str) -> str:
+    async def _while_reporting(self, answering: Coroutine[Any, Any, str]) -> str:
         """Wait for the encrypted answer. Raises HostSilent when the host does not report any more."""
-        waiting = asyncio.create_task(self._calls.answer(call_id))
+        waiting = asyncio.create_task(answering)
         try:
             while not (await asyncio.wait({waiting}, timeout=_LOOK_SECONDS))[0]:
-                await asyncio.to_thread(self._public_key)
+                await asyncio.to_thread(self._report)
             return waiting.result()
         finally:
             waiting.cancel()

@@ -37,6 +37,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     :ivar configured: ids of the nodes that have a configuration.
     :ivar linked: ids of the nodes that have links to files of write logs.
     :ivar public_key: key for calls to the agent.
+    :ivar has_own_role: whether the agent uses the role of its host in the database, not one that agents share.
     :ivar clock_offset: seconds by which the clock of the database is ahead of the host's.
     """
 
@@ -54,6 +55,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     configured: tuple[str, ...] = ()
     linked: tuple[str, ...] = ()
     public_key: str | None = None
+    has_own_role: bool = False
     clock_offset: float = 0.0
 
 

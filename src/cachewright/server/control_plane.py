@@ -42,6 +42,7 @@ from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
 from cachewright.operations.execution import executable_operations
 from cachewright.operations.start_failure import StartFailure
+from cachewright.server.agents import keep_agents
 from cachewright.server.housekeeping import Housekeeping
 from cachewright.server.loops import forever
 from cachewright.server.messages import Messages
@@ -133,7 +134,11 @@ class ControlPlane:
         self._feed.listen(self._metrics.see)
 
         self._housekeeping = Housekeeping(
-            context, self._engine, TaskScheduler(self._database, self._feed, self._engine.enqueue), self.heartbeats
+            context,
+            self._engine,
+            TaskScheduler(self._database, self._feed, self._engine.enqueue),
+            self.heartbeats,
+            keep_agents=lambda: keep_agents(self._database, self._calls),
         )
         if self._database.is_shared:
             self._messages = Messages(self._database, self._feed, self._engine.performs, self._enqueue_here)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from cachewright.clock import now_ms
 from cachewright.heartbeats import LoopHeartbeats
@@ -27,13 +28,16 @@ class Housekeeping:
         engine: Engine,
         scheduler: TaskScheduler,
         heartbeats: LoopHeartbeats,
+        keep_agents: Callable[[], None],
     ) -> None:
+        """:param keep_agents: brings what agents reach in the database up to date. Blocks."""
         self._context = context
         self._database = context.database
         self._settings = context.settings
         self._engine = engine
         self._scheduler = scheduler
         self._heartbeats = heartbeats
+        self._keep_agents = keep_agents
 
     async def run(self) -> None:
         """Resume interrupted tasks, begin scheduled ones, and delete records that are older than their retention, until
@@ -58,6 +62,7 @@ class Housekeeping:
 
     def _sweep(self) -> None:
         self.report_host()
+        self._keep_agents()
         now = now_ms()
         self._engine.forget(now - int(self._settings.task_retention_days * _DAY_MS))
         with self._database.write() as connection:

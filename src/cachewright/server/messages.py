@@ -6,13 +6,13 @@ state when the connection is there again.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cachewright.errors import DatabaseUnavailable
 from cachewright.model.tasks import Task
 from cachewright.store import tasks
 from cachewright.store.database import Database
-from cachewright.store.notifications import CHANGES, TASKS, listen, notify
+from cachewright.store.notifications import announce_task, listen, server_channels
 from cachewright.tasks.feed import TaskFeed
 
 log = logging.getLogger(__name__)
@@ -33,10 +33,9 @@ class Messages:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        receivers = {TASKS: self._new, CHANGES: self._changed}
         threading.Thread(
             target=listen,
-            args=(self._database.workflow_url, receivers, self._stopped, self._relay_watched),
+            args=(self._database.workflow_url, self._receivers, self._stopped, self._relay_watched),
             name="messages",
             daemon=True,
         ).start()
@@ -48,9 +47,13 @@ class Messages:
         """Tell the server that performs tasks about a new one. It is no failure of a request if that is not
         possible."""
         try:
-            notify(self._database, TASKS, task.id)
+            announce_task(self._database, task.id)
         except DatabaseUnavailable as error:
             log.warning("task %s of instance %s is enqueued later: %s", task.id, task.instance_id, error)
+
+    def _receivers(self) -> Mapping[str, Callable[[str], None]]:
+        new, changed = server_channels(self._database)
+        return {new: self._new, changed: self._changed}
 
     def _new(self, task_id: str) -> None:
         if task := self._load(task_id):

@@ -157,7 +157,7 @@ def remove(connection: sa.Connection, name: str) -> None:
         raise InvalidInput(f"host {name!r} has {count} nodes")
     if sentinels.on_host(connection, name):
         raise InvalidInput(f"host {name!r} has a sentinel; cachewright hosts drain {name} moves it")
-    hosts.remove(connection, name)
+    _remove(connection, name)
 
 
 def give_up(connection: sa.Connection, name: str) -> int:
@@ -171,8 +171,13 @@ def give_up(connection: sa.Connection, name: str) -> int:
     if count or sentinels.on_host(connection, name):
         hosts.change(connection, name, state="lost")
     else:
-        hosts.remove(connection, name)
+        _remove(connection, name)
     return count
+
+
+def _remove(connection: sa.Connection, name: str) -> None:
+    if not hosts.remove(connection, name):
+        raise InvalidInput(f"the agent of host {name!r} is storing a report; try again, or end its database sessions")
 
 
 def staying(connection: sa.Connection, name: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ _LOCK_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.05
 
 _STOP_SECONDS = 5.0
-_ACTIVITY = sa.table("pg_stat_activity", sa.column("pid"), sa.column("application_name"))
+_ACTIVITY = sa.table("pg_stat_activity", sa.column("pid"), sa.column("usename"), sa.column("application_name"))
 """Sessions that PostgreSQL lists."""
 
 
@@ -182,7 +182,7 @@ class LeasedClaim:
         them it cannot continue a statement when it wakes."""
         if name in {"", self._session}:  # this process took it, but did not get the answer
             return
-        ending = sa.select(sa.func.pg_terminate_backend(_ACTIVITY.c.pid)).where(_ACTIVITY.c.application_name == name)
+        ending = sa.select(sa.func.pg_terminate_backend(_ACTIVITY.c.pid)).where(_is_own_session(name))
         with self._database.read() as connection:
             connection.execute(ending).all()
 
@@ -190,7 +190,7 @@ class LeasedClaim:
         """Whether the holder has this server's data directory, but is another process, which has sessions."""
         if seen.server_id != self._server_id or seen.session == self._session:
             return False
-        found = sa.select(sa.func.count()).select_from(_ACTIVITY).where(_ACTIVITY.c.application_name == seen.session)
+        found = sa.select(sa.func.count()).select_from(_ACTIVITY).where(_is_own_session(seen.session))
         with self._database.read() as connection:
             return bool(connection.execute(found).scalar_one())
 
@@ -251,6 +251,12 @@ class LeasedClaim:
         if connection is not None:
             connection.invalidate()  # ends the session, and with it the lock
             connection.close()
+
+
+def _is_own_session(name: str) -> sa.ColumnElement[bool]:
+    """Return the condition for sessions of this name and of the servers' role. Those of an agent may have any name, and
+    servers may not end them."""
+    return sa.and_(_ACTIVITY.c.usename == sa.func.current_user(), _ACTIVITY.c.application_name == name)
 
 
 def _end_process(reason: str) -> None:

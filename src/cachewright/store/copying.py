@@ -10,9 +10,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from cachewright.store.database import Database, DatabaseNotReady
-from cachewright.store.tables import deliveries, instances, metadata, server_claims, servers, takeovers, users
+from cachewright.store.tables import (
+    deliveries,
+    instances,
+    metadata,
+    server_claims,
+    server_coordination,
+    servers,
+    takeovers,
+    users,
+)
 
-NOT_COPIED = frozenset({server_claims, servers, takeovers})
+NOT_COPIED = frozenset({server_claims, server_coordination, servers, takeovers})
 """Tables of the processes that use a database."""
 
 _ROWS = 500

@@ -1,19 +1,22 @@
 """Queries on hosts."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from cachewright.clock import now_ms
 from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
+from cachewright.store.postgres import SHORT_WAITS
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import hosts, nodes, stale_nodes
 
 
 def every(connection: sa.Connection) -> list[HostRecord]:
     """Return all hosts, ordered by name."""
-    return [from_row(HostRecord, row._mapping) for row in connection.execute(hosts.select().order_by(hosts.c.name))]
+    return [_record(row._mapping) for row in connection.execute(hosts.select().order_by(hosts.c.name))]
 
 
 def other_addresses(connection: sa.Connection) -> tuple[str, ...]:
@@ -24,19 +27,29 @@ def other_addresses(connection: sa.Connection) -> tuple[str, ...]:
 
 def get(connection: sa.Connection, name: str) -> HostRecord | None:
     row = connection.execute(hosts.select().where(hosts.c.name == name)).one_or_none()
-    return from_row(HostRecord, row._mapping) if row else None
+    return _record(row._mapping) if row else None
 
 
 def add(connection: sa.Connection, host: HostRecord) -> None:
     connection.execute(hosts.insert().values(to_row(host)))
 
 
-def remove(connection: sa.Connection, name: str) -> None:
-    connection.execute(hosts.delete().where(hosts.c.name == name))
+def remove(connection: sa.Connection, name: str) -> bool:
+    """Remove a host. False if its agent has locked the row, as it does for a moment in each report; an agent that keeps
+    the lock does not stop the caller."""
+    return connection.execute(hosts.delete().where(hosts.c.name.in_(_unlocked(name)))).rowcount == 1
 
 
 def change(connection: sa.Connection, name: str, **values: Any) -> None:
+    """Change a host. Raises DatabaseUnavailable if its agent keeps the row locked."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(SHORT_WAITS)
     connection.execute(hosts.update().where(hosts.c.name == name).values(columns(**values)))
+
+
+def set_address(connection: sa.Connection, name: str, address: str) -> None:
+    """Record the address of a host. Raises sqlalchemy's IntegrityError if another one has it. For PostgreSQL."""
+    connection.execute(hosts.update().where(hosts.c.name == name).values(address=address))
 
 
 def saw(connection: sa.Connection, name: str, address: str, report: HostReport) -> bool:
@@ -62,15 +75,15 @@ def clock_offset(connection: sa.Connection) -> float:
     return database - (before + time.time()) / 2
 
 
-def other_at(connection: sa.Connection, address: str, name: str) -> str | None:
-    """Return the name of a host other than `name` that has this address."""
-    query = sa.select(hosts.c.name).where(hosts.c.address == address, hosts.c.name != name)
-    return connection.execute(query.limit(1)).scalar_one_or_none()
-
-
 def of_node(connection: sa.Connection, node_id: str) -> str | None:
     """Return the name of the host of a node, or None if the node is not recorded."""
     return connection.execute(sa.select(nodes.c.host_name).where(nodes.c.id == node_id)).scalar_one_or_none()
+
+
+def by_node(connection: sa.Connection) -> dict[str, str]:
+    """Return the name of the host of each node on a host with an agent."""
+    query = sa.select(nodes.c.id, nodes.c.host_name).where(nodes.c.host_name != EMBEDDED)
+    return {row.id: row.host_name for row in connection.execute(query)}
 
 
 def zones(connection: sa.Connection) -> list[str]:
@@ -91,3 +104,15 @@ def node_counts(connection: sa.Connection) -> dict[str, int]:
     """Return the number of nodes of all projects by host."""
     query = sa.select(nodes.c.host_name, sa.func.count().label("nodes")).group_by(nodes.c.host_name)
     return {row.host_name: row.nodes for row in connection.execute(query)}
+
+
+def _unlocked(name: str) -> sa.Select[tuple[str]]:
+    return sa.select(hosts.c.name).where(hosts.c.name == name).with_for_update(skip_locked=True)
+
+
+def _record(row: Mapping[Any, Any]) -> HostRecord:
+    """Return a host; without its report if the agent has stored one that cannot be read."""
+    try:
+        return from_row(HostRecord, row)
+    except msgspec.DecodeError:
+        return from_row(HostRecord, {**row, "report": "null"})

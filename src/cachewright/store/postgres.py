@@ -1,12 +1,14 @@
 """The database on a PostgreSQL server.
 
-A write transaction takes an advisory lock at its start, so that one runs at a time, among all servers and commands. Its
-statements see all earlier commits, because PostgreSQL releases the lock after the commit is visible.
+A write transaction takes the lock of a table at its start, so that one runs at a time, among all servers and commands.
+Its statements see all earlier commits, because PostgreSQL releases the lock after the commit is visible. Agents have no
+right on the table. Anybody who is connected to the database could take an advisory lock.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,12 +20,15 @@ from cachewright.store.claim import LOCK_CLASS
 from cachewright.store.database import About, Answer, DatabaseNotReady
 from cachewright.store.driver_errors import translate_errors
 from cachewright.store.encryption import SecretCipher
-from cachewright.store.transactions import WRITE_OPTION, SqlDatabase
+from cachewright.store.transactions import MIGRATION_OPTION, WRITE_OPTION, SqlDatabase
 
 OLDEST_VERSION = 13
 _OLDEST_VERSION_NUMBER = OLDEST_VERSION * 10_000
-_WRITE_LOCK = 1
-_LOCK_WRITES = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {_WRITE_LOCK})"
+_MIGRATION_LOCK = 1
+_LOCK_MIGRATIONS = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {_MIGRATION_LOCK})"
+"""The lock of writes in earlier releases, whose tables lack the one that is locked now."""
+
+_LOCK_WRITES = "LOCK TABLE server_coordination IN EXCLUSIVE MODE"
 _CLAIM = "SELECT epoch, session FROM server_claims WHERE NOT is_released"
 
 _SESSION = (
@@ -33,6 +38,10 @@ _SESSION = (
 """Statements at the start of each session. The lock timeout is that of SQLite. The idle timeout keeps a frozen process
 from holding the write lock forever. Keepalives end the session of a server whose machine has disappeared; otherwise it
 would hold its lock for hours."""
+
+_SHORT_WAITS_OF_SESSION = "SET lock_timeout = '2s'"
+SHORT_WAITS = "SET LOCAL lock_timeout = '2s'"
+"""Statement of transactions that need rows or views which an agent may lock."""
 
 _CONNECT_ARGUMENTS = {
     "connect_timeout": 10,
@@ -89,6 +98,19 @@ class PostgresDatabase(SqlDatabase):
         tasks = "no server performs tasks" if claim.is_released else f"tasks are performed on {claim.machine}"
         return f"PostgreSQL {version} at {self.name}, all tables can be read, {tasks}"
 
+    @contextmanager
+    def write_unordered(self) -> Iterator[sa.Connection]:
+        """Open a transaction that does not take the write lock, and waits for other locks for a short time alone:
+        agents may hold them. For schemas and roles of agents. Raises DatabaseUnavailable."""
+        with translate_errors(), self.engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql(SHORT_WAITS)
+            yield connection
+
+    def workflow_engine(self, connections: int) -> sa.Engine:
+        engine = super().workflow_engine(connections)
+        sa.event.listen(engine, "connect", _limit_waits)
+        return engine
+
     def require_version(self) -> None:
         """Raise DatabaseNotReady if the server is too old or its encoding is not UTF-8."""
         with self.read() as connection:
@@ -131,13 +153,16 @@ class PostgresDatabase(SqlDatabase):
     def _begin(self, connection: sa.Connection) -> None:
         """Begin a write transaction with the lock, and end a process that has lost its claim. The second statement
         sees the commits before the lock was taken; one message carries both."""
-        if not connection.get_execution_options().get(WRITE_OPTION, False):
+        options = connection.get_execution_options()
+        if not options.get(WRITE_OPTION, False):
             return
+        lock = _LOCK_MIGRATIONS if options.get(MIGRATION_OPTION, False) else _LOCK_WRITES
         epoch = self.claim.epoch
         if epoch is None:
-            connection.exec_driver_sql(_LOCK_WRITES)
+            connection.exec_driver_sql(lock)
             return
-        result = connection.exec_driver_sql(f"{_LOCK_WRITES}; {_CLAIM}")
+        result = connection.exec_driver_sql(f"SELECT 1; {lock}; {_CLAIM}")  # a result without columns has no cursor
+        result.cursor.nextset()
         result.cursor.nextset()
         current = result.cursor.fetchone()
         result.close()
@@ -178,6 +203,11 @@ class _TextWithoutNul(StrDumper):
 
     def dump(self, obj: str) -> Any:
         return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+
+def _limit_waits(connection: Any, _record: Any) -> None:
+    connection.execute(_SHORT_WAITS_OF_SESSION)
+    connection.commit()
 
 
 def _prepare(connection: Any, _record: Any) -> None:

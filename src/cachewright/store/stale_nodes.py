@@ -26,6 +26,11 @@ def on_host(connection: sa.Connection, host_name: str) -> list[str]:
     return list(connection.execute(query.order_by(stale_nodes.c.id)).scalars())
 
 
+def host_names(connection: sa.Connection) -> set[str]:
+    """Return the names of the hosts that have nodes to delete; they may have been removed."""
+    return set(connection.execute(sa.select(stale_nodes.c.host_name).distinct()).scalars())
+
+
 def deleted(connection: sa.Connection, node_ids: Collection[str]) -> None:
     """Record that a host has deleted them."""
     connection.execute(stale_nodes.delete().where(stale_nodes.c.id.in_(list(node_ids))))

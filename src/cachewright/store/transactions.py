@@ -20,6 +20,9 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 WRITE_OPTION = "write"
 """Execution option of connections whose transactions write."""
 
+MIGRATION_OPTION = "migration"
+"""Execution option of a write that migrates the tables, which may lack that of the write lock."""
+
 
 class SqlDatabase:
     """Base of the implementations of `Database`. Subclasses prepare connections and begin transactions.
@@ -80,7 +83,8 @@ class SqlDatabase:
     def migrate(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
-        with translate_errors(), self._write_connection() as connection, connection.begin():
+        migrating = self._write_connection().execution_options(**{MIGRATION_OPTION: True})
+        with translate_errors(), migrating as connection, connection.begin():
             config.attributes["connection"] = connection
             config.attributes["cipher"] = self.cipher
             command.upgrade(config, "head")

@@ -10,7 +10,6 @@ in `_engine`.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 
 from dbos import DBOS, DBOSConfig
 
@@ -20,6 +19,8 @@ from cachewright.logs import about
 from cachewright.model.tasks import ENDED, Task
 from cachewright.store import tasks as stored
 from cachewright.store.database import Database
+from cachewright.store.workflow_runs import ENDED as ENDED_RUNS
+from cachewright.store.workflow_runs import forget_ended
 from cachewright.store.workflow_values import restrict_dbos
 from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import Operation
@@ -44,8 +45,6 @@ of sub-steps."""
 
 _RECOVERIES = 1_000_000
 _DELETED_PER_BATCH = 500
-_ENDED_RUNS = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
-_RUNS_KEPT = timedelta(hours=1)
 _engine: "Engine | None" = None
 
 
@@ -121,7 +120,7 @@ class Engine:
             status = statuses.get(task.run_id)
             if status is None:
                 self.enqueue(task)
-            elif status in _ENDED_RUNS:
+            elif status in ENDED_RUNS:
                 log.warning("task %s of instance %s: run was interrupted; resuming", task.id, task.instance_id)
                 DBOS.rewind_workflow(task.run_id, queue_name=QUEUE, queue_partition_key=task.instance_id)
                 self._queue.wake()
@@ -140,18 +139,7 @@ class Engine:
             with self.database.write() as connection:
                 if stored.purge(connection, ended_before, _DELETED_PER_BATCH) < _DELETED_PER_BATCH:
                     break
-        before = (datetime.now(UTC) - _RUNS_KEPT).isoformat()
-        while True:
-            runs = DBOS.list_workflows(
-                status=_ENDED_RUNS,
-                completed_before=before,
-                limit=_DELETED_PER_BATCH,
-                load_input=False,
-                load_output=False,
-            )
-            DBOS.delete_workflows([run.workflow_id for run in runs])
-            if len(runs) < _DELETED_PER_BATCH:
-                break
+        forget_ended(DBOS.list_workflows, DBOS.delete_workflows)
 
     def enqueue(self, task: Task) -> None:
         """Enqueue a stored task behind the others of its instance, unless it is enqueued already. While the database is

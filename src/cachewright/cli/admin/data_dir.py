@@ -48,7 +48,7 @@ class DataDirectory:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        with self._database() as database, database.read() as connection:
+        with self.database() as database, database.read() as connection:
             yield connection
 
     @contextmanager
@@ -58,7 +58,7 @@ class DataDirectory:
         """Open a transaction that also adds an audit entry to each project in which the user, or the owner of the key,
         has a role before or after it. Without a user and a key, the entry names `subject` and
         belongs to no project."""
-        with self._database() as database, database.write() as connection:
+        with self.database() as database, database.write() as connection:
             affected = _projects(connection, user, key)
             yield connection
             affected |= _projects(connection, user, key)
@@ -75,7 +75,7 @@ class DataDirectory:
             sys.exit(f"cachewright: {error}")
 
     @contextmanager
-    def _database(self) -> Iterator[Database]:
+    def database(self) -> Iterator[Database]:
         """Open the server's database. Exits with one line if it cannot be used, or the change is not valid."""
         settings = Settings(
             data_dir=self.data_dir.absolute(), database_url=self._url, secret_key_file=self.secret_key_file

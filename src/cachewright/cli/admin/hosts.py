@@ -9,6 +9,7 @@ from typing import Annotated
 import sqlalchemy as sa
 from cyclopts import App, Parameter
 
+from cachewright.cli.admin import agent_roles
 from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
 from cachewright.hosts.all_hosts import SILENT_SECONDS
 from cachewright.model.hosts import EMBEDDED, HostRecord
@@ -19,8 +20,10 @@ from cachewright.services.host_traffic import traffic
 from cachewright.store import hosts, sentinels, server_records
 
 app = App(
-    name="hosts", help="Hosts, which run nodes: list, show, add, remove, drain, rebalance, cordon, uncordon, label."
+    name="hosts",
+    help="Hosts, which run nodes: list, show, add, grant, remove, drain, rebalance, cordon, uncordon, label.",
 )
+app.command(agent_roles.grant)
 
 Name = Annotated[str, Parameter(help="Name of the host. The server's own machine is `local`.")]
 
@@ -59,6 +62,7 @@ def add(
     """
     with folder.change("dcs:hosts:add", subject=f"{name} {zone}") as connection:
         service.add(connection, name, zone)
+    agent_roles.make_schema(folder, name)
 
 
 @app.command
@@ -86,9 +90,11 @@ def remove(
             count = service.give_up(connection, name)
         if count:
             print(f"{count} nodes are made again on other hosts. The host is removed when it has none.")
-        return
-    with folder.change("dcs:hosts:remove", subject=name) as connection:
-        service.remove(connection, name)
+            return
+    else:
+        with folder.change("dcs:hosts:remove", subject=name) as connection:
+            service.remove(connection, name)
+    agent_roles.remove_access(folder, name)
 
 
 @app.command
@@ -243,6 +249,7 @@ def _rows(folder: DataDirectory) -> list[dict[str, object]]:
                 "memory_gb": round(host.report.memory / _GIGABYTE, 1) if host.report else "",
                 "release": host.report.release if host.report else "",
                 "traffic": between[host.name].shown if host.name in between else "",
+                "own_role": host.report.has_own_role if host.report else "",
                 "seen_at": _date(host.seen_at) if host.seen_at else "",
             }
             for host in hosts.every(connection)

@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import Parameter
 
 from cachewright.backups.storage import parse_storage_url
-from cachewright.cli.doctor import host, machines, network, resources, storage
+from cachewright.cli.doctor import agents, host, machines, network, resources, storage
 from cachewright.cli.doctor.finding import Finding
 from cachewright.cli.remote.output import AsJson, console, print_json
 from cachewright.cli.settings import (
@@ -47,6 +47,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     machines.check_servers,
     machines.check_hosts,
     machines.check_reach,
+    agents.check_agents,
     resources.check_disk,
     storage.check_backups,
     storage.check_folder,

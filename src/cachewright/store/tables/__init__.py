@@ -16,7 +16,7 @@ from cachewright.store.tables.instance import (
 from cachewright.store.tables.key_analysis import key_analyses
 from cachewright.store.tables.metadata import metadata
 from cachewright.store.tables.online_migration import online_migration_events, online_migrations
-from cachewright.store.tables.server import server_claims, servers, takeovers
+from cachewright.store.tables.server import server_claims, server_coordination, servers, takeovers
 from cachewright.store.tables.task import task_controls, task_counts, tasks, throughput
 from cachewright.store.tables.webhook import deliveries, webhooks
 from cachewright.store.tables.write_log import write_logs
@@ -40,6 +40,7 @@ __all__ = [
     "projects",
     "sentinels",
     "server_claims",
+    "server_coordination",
     "servers",
     "stale_nodes",
     "takeovers",

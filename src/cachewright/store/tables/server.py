@@ -1,4 +1,4 @@
-"""Tables of the servers that run, and of the one that performs tasks."""
+"""Tables of the servers that run, of the one that performs tasks, and of what they share."""
 
 import sqlalchemy as sa
 
@@ -42,3 +42,12 @@ takeovers = sa.Table(
     sa.Column("began_at", sa.BigInteger(), nullable=False),
     sa.Column("ended_at", sa.BigInteger()),
 )
+
+server_coordination = sa.Table(
+    "server_coordination",
+    metadata,
+    sa.Column("name", sa.Text(), primary_key=True),
+    sa.Column("channel", sa.Text(), nullable=False),
+)
+"""One row, whose `name` is `server`. Agents have no right on the table: a lock of it orders the writes of servers on
+PostgreSQL, and they exchange messages on channels whose names end with `channel`, a secret."""
