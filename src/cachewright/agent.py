@@ -100,11 +100,14 @@ class Agent:
         for the database nor for the storage."""
         swept_at = float("-inf")
         while True:
-            if reason := await in_background(delete_links_when_full, self._host.nodes_dir):
-                log.warning("links to files of write logs are deleted: %s", reason, extra=RARELY)
-            if time.monotonic() - swept_at >= _SWEEP_SECONDS:
-                swept_at = time.monotonic()
-                await self._jobs.sweep()
+            try:
+                if reason := await in_background(delete_links_when_full, self._host.nodes_dir):
+                    log.warning("links to files of write logs are deleted: %s", reason, extra=RARELY)
+                if time.monotonic() - swept_at >= _SWEEP_SECONDS:
+                    swept_at = time.monotonic()
+                    await self._jobs.sweep()
+            except OSError as error:  # a disk that fails now may work later, and would fill if nobody looked any more
+                log.warning("what fills the disk of the nodes cannot be deleted: %s", error, extra=RARELY)
             await asyncio.sleep(_DISK_SECONDS)
 
     async def perform(self, sealed: str) -> str:

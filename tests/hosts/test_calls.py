@@ -1,6 +1,7 @@
 """Calls to agents: what is encrypted, what is performed, what is refused."""
 
 import asyncio
+import errno
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from dbos._error import DBOSWorkflowCancelledError
 from dbos._serialization import DefaultSerializer
 
+from cachewright import agent
 from cachewright.config import Settings
 from cachewright.hosts import remote
 from cachewright.hosts.calls import CHANGING, FENCED, METHODS, Answer, Call, HostSilent, perform
@@ -130,6 +132,29 @@ def test_an_agent_of_an_earlier_release_refuses_an_argument_that_it_does_not_kno
 
 def report_of(key: AgentKey) -> HostReport:
     return HostReport(release="1", cpus=1, memory=1, memory_free=1, disk_free=1, public_key=key.public)
+
+
+async def test_an_agent_looks_after_its_disk_also_when_that_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: asyncio.Queue[Path] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def fail(nodes_dir: Path) -> str | None:
+        loop.call_soon_threadsafe(looked.put_nowait, nodes_dir)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(agent, "delete_links_when_full", fail)
+    monkeypatch.setattr(agent, "_DISK_SECONDS", 0.01)
+    settings = Settings(data_dir=tmp_path, database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
+    watching = asyncio.create_task(agent.Agent("h2", settings)._watch_disk())
+    try:
+        for _ in range(3):
+            async with asyncio.timeout(60):
+                assert await looked.get() == tmp_path / "nodes"
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 class Calls(HostCalls):

@@ -12,7 +12,7 @@ import pytest
 
 from cachewright.backups import log_objects
 from cachewright.backups.encryption import new_key
-from cachewright.backups.manifest import SavedShard
+from cachewright.backups.manifest import Manifest, SavedShard
 from cachewright.backups.storage import Storage
 from cachewright.config import Settings
 from cachewright.hosts.calls import Call, perform
@@ -27,6 +27,7 @@ from cachewright.jobs.spec import (
     Linked,
     LinkLog,
     LogPart,
+    MakeData,
     ReadTimes,
     StoreLog,
     StoreSnapshot,
@@ -171,8 +172,9 @@ async def test_what_no_job_has_used_for_days_is_deleted(machine: Machine) -> Non
         (machine.node / name).mkdir()
         if name.endswith("old"):
             os.utime(machine.node / name, (old, old))
+    (machine.node / "fetched-gone").symlink_to("nowhere")  # as one that a call deletes meanwhile
     await machine.runner.sweep()
-    assert sorted(path.name for path in machine.node.iterdir()) == ["restored-old", "snapshot-new"]
+    assert sorted(path.name for path in machine.node.iterdir()) == ["fetched-gone", "restored-old", "snapshot-new"]
 
 
 @pytest.mark.parametrize("folder", ["../other", "..", "a/b"])
@@ -181,8 +183,39 @@ async def test_the_folder_of_a_job_is_in_that_of_its_node(machine: Machine, fold
     arguments = {"node_id": "n", "job_id": "job", "job": job}
     call = Call(method="begin_job", arguments=arguments, expires_at=time.time() + 60, epoch=1)
     host = LocalHost(machine.settings, machine.runner)
-    answer = await perform(host, call, lambda _: True, lambda: 1)
+    answer = await perform(host, call, lambda *_: True, lambda: 1)
     assert (answer.error, answer.text) == ("HostSilent", "a file of a node is not in its folder")
+
+
+@pytest.mark.parametrize("name", ["../agent.key", "..", "/etc/passwd"])
+async def test_the_files_of_a_job_are_in_the_folder_of_its_node(machine: Machine, name: str) -> None:
+    log, part = a_log(key=new_key()), LogPart(0, name, 0, 1)
+    manifest = Manifest(
+        backup_id="b",
+        project_id="p",
+        instance_id="i",
+        instance_name="cache",
+        folder="b/first",
+        taken_at=1,
+        moment="instance",
+        spec_code="redis.ha.xu1.large.r2.2",
+        engine_version="9.0",
+        server_version="9.0.0",
+        parameters={},
+        disabled_commands=(),
+        accounts=(),
+        password=None,
+        shards=(),
+    )
+    jobs: tuple[Job, ...] = (
+        StoreLog(folder=LINKS, storage=machine.url, log=log, parts=(part,)),
+        ReadTimes(folder=LINKS, sizes={name: 1}),
+        LinkLog(folder=LINKS, kept=(name,)),
+        MakeData(folder="f", storage=machine.url, manifest=manifest, slots=None, target=name, most_bytes=1),
+    )
+    for job in jobs:
+        with pytest.raises(msgspec.ValidationError, match="matching regex"):
+            await machine.perform(job)
 
 
 def test_a_node_needs_the_shards_that_have_keys_of_its_slots() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cachewright.config import Settings
+from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.hosts.local import LocalHost
 from cachewright.model.instances import Node
@@ -29,14 +30,22 @@ WORK = Work(unit="nodes", total=1, seconds=1, lane="a")
 
 
 class Nodes(LocalHost):
-    """:ivar started: nodes in the order of their starts. :ivar broken: nodes that do not start."""
+    """:ivar started: nodes in the order of their starts. :ivar broken: nodes that do not start. :ivar silent: nodes
+    whose host does not answer."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.started: list[str] = []
         self.broken: set[str] = set()
+        self.silent: set[str] = set()
+
+    def folder(self, name: str) -> Path:
+        if name in self.silent:
+            raise HostSilent("its host does not report")
+        return super().folder(name)
 
     async def start(self, name: str) -> None:
+        self.folder(name)
         if name in self.broken:
             raise NodeStartFailed("its port is taken")
         self.started.append(name)
@@ -149,3 +158,25 @@ async def test_a_node_that_does_not_start_keeps_no_other_one_stopped(there: Rest
     await RESTORE.recover(there.context, task)
     assert there.data() == ALL_FORMER
     assert len(there.settled) == 1
+
+
+async def test_a_replica_of_a_silent_host_does_not_run_with_former_data_after_the_takeover(there: Restored) -> None:
+    task = there.phase(halted=True, exchanged=LEADS, taken_over=True)
+    there.host.silent = {REPLICA}
+    with pytest.raises(ActionFailed, match=REPLICA):
+        await RESTORE.recover(there.context, task)
+    assert await there.should_run() == set(LEADS), "it could take over, and lose what clients have written since"
+    there.host.silent = set()
+    await RESTORE.recover(there.context, task)
+    assert there.data() == {LEADS[0]: "new", LEADS[1]: "new", REPLICA: None}
+    assert await there.should_run() == {*LEADS, REPLICA}
+
+
+async def test_a_node_of_a_silent_host_runs_with_its_former_data_before_the_takeover(there: Restored) -> None:
+    task = there.phase(halted=True, exchanged=LEADS)
+    there.host.silent = {REPLICA}
+    await RESTORE.recover(there.context, task)
+    assert await there.should_run() == {*LEADS, REPLICA}
+    assert there.settled == [list(LEADS)]
+    there.host.silent = set()
+    assert there.data() == ALL_FORMER

@@ -58,7 +58,8 @@ class _Running:
 
 
 class JobRunner:
-    """Implements `Jobs`. Calls of one job come one after another."""
+    """Implements `Jobs`. Calls of one job come one after another. Those with a job raise msgspec.ValidationError if
+    it is not one of `spec`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -147,11 +148,19 @@ class JobRunner:
 def _sweep(nodes_dir: Path, used: Set[Path]) -> None:
     for prefix in (SNAPSHOT_PREFIX, FETCHED_PREFIX):
         for folder in nodes_dir.glob(f"*/{prefix}*"):
-            if folder not in used and time.time() - folder.stat().st_mtime > _LEFT_SECONDS:
+            if folder not in used and _is_old(folder):
                 delete_folder(folder)
         for rest in nodes_dir.glob(f"*/.{prefix}*"):  # of a deletion that was interrupted
-            if time.time() - rest.stat().st_mtime > _LEFT_SECONDS:
+            if _is_old(rest):
                 shutil.rmtree(rest, ignore_errors=True)
+
+
+def _is_old(folder: Path) -> bool:
+    """Whether nobody has used a folder for days. False if a call has deleted it just now."""
+    try:
+        return time.time() - folder.stat().st_mtime > _LEFT_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 async def _perform(work: Work, job: Job) -> None:

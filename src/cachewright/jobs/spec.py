@@ -1,6 +1,6 @@
 """What the server asks an agent to do with the data of a node. Sent encrypted: it has secrets and keys."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,10 +15,14 @@ SNAPSHOT_FILE = "shard.rdb"
 """Name of a snapshot in the folder of its job."""
 
 
+_Name = Annotated[str, msgspec.Meta(pattern=r"^(?!\.{1,2}$)[^/]+$")]
+"""Name of a file or a folder, which leads to no other folder."""
+
+
 class _Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     """:ivar folder: name of a folder below that of the node, with the files of the job."""
 
-    folder: str
+    folder: _Name
 
 
 class ReceiveSnapshot(_Job, frozen=True, kw_only=True, tag="receive snapshot"):
@@ -70,7 +74,7 @@ class MakeData(_Job, frozen=True, kw_only=True, tag="make data"):
     storage: str
     manifest: Manifest
     slots: tuple[tuple[int, int], ...] | None
-    target: str
+    target: _Name
     most_bytes: int
 
 
@@ -80,7 +84,7 @@ class LinkLog(_Job, frozen=True, kw_only=True, tag="link log"):
     :ivar kept: names of other files that stay there.
     """
 
-    kept: tuple[str, ...]
+    kept: tuple[_Name, ...]
 
 
 class ReadTimes(_Job, frozen=True, kw_only=True, tag="read times"):
@@ -89,7 +93,7 @@ class ReadTimes(_Job, frozen=True, kw_only=True, tag="read times"):
     :ivar sizes: bytes of each, by name.
     """
 
-    sizes: dict[str, int]
+    sizes: dict[_Name, int]
 
 
 class LogPart(msgspec.Struct, frozen=True):
@@ -99,7 +103,7 @@ class LogPart(msgspec.Struct, frozen=True):
     """
 
     number: int
-    file: str
+    file: _Name
     start: int
     length: int
 
@@ -124,7 +128,7 @@ def encoded(job: Job) -> dict[str, Any]:
 
 
 def decoded(job: Any) -> Job:
-    """Raises msgspec.ValidationError, also for a job of a later release."""
+    """Raises msgspec.ValidationError, also for a job of a later release, or with files outside of its folders."""
     decoded: Job = msgspec.convert(job, Job, str_keys=True)
     return decoded
 

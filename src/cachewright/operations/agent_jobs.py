@@ -52,7 +52,11 @@ class AgentJob:
     async def end(self) -> None:
         """End the job and forget it, if its agent answers."""
         with suppress(HostSilent):
-            await self._host.end_job(self.node.id, self._id)
+            await self.ensure_ended()
+
+    async def ensure_ended(self) -> None:
+        """End the job and forget it."""
+        await self._host.end_job(self.node.id, self._id)
 
     def _known(self, state: JobState | None) -> JobState:
         if state is None:

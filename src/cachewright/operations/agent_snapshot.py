@@ -25,7 +25,8 @@ class AgentReceiver:
         self._counted = Counted()
 
     async def open(self, *, by_slot: bool) -> Opened:
-        await self._job.end()  # of an interrupted attempt: the snapshots of all shards belong together
+        # That of an interrupted attempt must not be used: the snapshots of all shards belong together.
+        await self._job.ensure_ended()
         await self._job.begin(
             ReceiveSnapshot(folder=self._folder, node=self._node, secret=self._secret, by_slot=by_slot)
         )

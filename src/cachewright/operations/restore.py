@@ -197,11 +197,11 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Bring the former data back, unless clients may have written to the new data. Then replicas without that data
-        start empty. A node that has its data is supervised again, also if it does not start now, as is one whose host
-        does not answer and whose data was not exchanged yet."""
+        start empty. A node that has its data is supervised again, also if it does not start now, or its host does
+        not answer."""
         taken_over, halted = _is_taken_over(task), nodes_of(task, halt_node.name)
         await asyncio.to_thread(_give_backup_up, context, task)
-        revival = Revival(context, task)
+        revival = Revival(context, task, taken_over=taken_over)
         for node in await context.nodes(task.instance_id):
             if node.id in halted and not node.should_run:
                 await revival.attempt(node, self._bring_data(context, task, node, taken_over=taken_over))

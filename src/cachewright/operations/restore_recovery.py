@@ -25,22 +25,26 @@ def sub_steps(task: Task) -> Iterator[SubStep]:
 class Revival:
     """The nodes of a recovery.
 
-    :ivar failures: for people. :ivar silent: nodes whose hosts do not answer, and whose data was not exchanged.
+    :ivar failures: for people. :ivar silent: nodes whose hosts do not answer, and which may run with the data that they
+        have.
     """
 
-    def __init__(self, context: OperationContext, task: Task) -> None:
+    def __init__(self, context: OperationContext, task: Task, *, taken_over: bool) -> None:
+        """:param taken_over: clients may have written to the new data. A replica must not run with its former data
+        then: it could take over and lose those writes."""
         self._context = context
-        self._task = task
+        cleared = nodes_of(task, clear_replica.name, begun=False) if taken_over else set[str]()
+        self._unsure = nodes_of(task, load_data.name) | cleared
         self.failures: list[str] = []
         self.silent: set[str] = set()
 
     async def attempt(self, node: Node, act: Awaitable[None]) -> None:
-        """Bring a node back. One whose host does not answer still has its former data, unless that may have been
-        exchanged: it is supervised again, and runs when its host is back at the latest."""
+        """Bring a node back. One whose host does not answer is supervised again, and runs when its host is back at the
+        latest, unless it may have other data than it should."""
         try:
             await act
         except HostSilent as failure:
-            if any(node.id in nodes_of(self._task, action.name) for action in (load_data, clear_replica)):
+            if node.id in self._unsure:
                 self.failures.append(f"node {node.id}: {failure}")
             else:
                 self.silent.add(node.id)
