@@ -1,19 +1,24 @@
 """What `cachewright doctor` says of servers, hosts and nodes on other hosts."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 import cachewright
+from cachewright.cli.doctor import machines
+from cachewright.cli.doctor.finding import Finding
 from cachewright.cli.doctor.machines import check_hosts, check_reach, check_servers
 from cachewright.config import Settings
+from cachewright.errors import DatabaseUnavailable
 from cachewright.model.hosts import HostRecord, HostReport
 from cachewright.model.servers import ServerRecord
 from cachewright.store import hosts, instances, server_records
-from cachewright.store.opening import open_database
+from cachewright.store.opening import open_database, open_in_use
 from cachewright.store.sqlite import SqliteDatabase
 from database_fixtures import an_instance
 from standalone_node import node_at, nowhere
@@ -44,6 +49,11 @@ def server(name: str, release: str, seen_at: int) -> ServerRecord:
     return ServerRecord(id=name, machine=name, pid=7, release=release, listen="l", started_at=seen_at, seen_at=seen_at)
 
 
+def findings_of_hosts(settings: Settings) -> list[Finding]:
+    """Without those on their traffic."""
+    return [found for found in check_hosts(settings) if found.name == "hosts"]
+
+
 def test_servers_that_do_not_report_or_have_another_release_are_named(
     settings: Settings, database: SqliteDatabase
 ) -> None:
@@ -65,7 +75,7 @@ def test_hosts_that_do_not_report_are_named(settings: Settings, database: Sqlite
         now = server_records.now(connection)
         for record in (host("h2", now), host("h3", now - 60_000), host("h4", None)):
             hosts.add(connection, record)
-    silent, never, all_hosts = check_hosts(settings)
+    silent, never, all_hosts = findings_of_hosts(settings)
     assert "host h3 has not reported for 6" in silent.message
     assert never.message == "host h4 has never reported"
     assert "--host h4" in never.remedy
@@ -79,7 +89,7 @@ def test_the_clock_of_a_host_is_converted(settings: Settings, database: SqliteDa
         assert record.report
         report = msgspec.structs.replace(record.report, clock_offset=3600.0)
         hosts.add(connection, msgspec.structs.replace(record, report=report))
-    (found,) = check_hosts(settings)
+    (found,) = findings_of_hosts(settings)
     assert found.state == "ok"
 
 
@@ -102,3 +112,28 @@ def test_nodes_that_cannot_be_reached_are_counted(settings: Settings, database: 
     assert found.state == "warn"
     assert "1 of the 2 nodes that run on host h2" in found.message
     assert "Connection refused" in found.message
+
+
+@pytest.mark.parametrize("check", [check_servers, check_hosts, check_reach])
+@pytest.mark.parametrize("lost", ["at the begin", "at the end"])
+def test_a_database_that_is_lost_after_it_was_opened_is_no_error(
+    settings: Settings,
+    database: SqliteDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    check: Callable[[Settings], Iterator[Finding]],
+    lost: str,
+) -> None:
+    opened = open_in_use(settings)
+
+    @contextmanager
+    def read() -> Iterator[sa.Connection]:
+        if lost == "at the begin":
+            raise DatabaseUnavailable("it is gone")
+        with SqliteDatabase.read(opened) as connection:
+            yield connection
+            raise DatabaseUnavailable("it is gone")
+
+    monkeypatch.setattr(opened, "read", read)
+    monkeypatch.setattr(machines, "open_in_use", lambda _: opened)
+    assert list(check(settings)) == []

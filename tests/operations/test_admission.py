@@ -1,7 +1,7 @@
 """Which instances and changes are admitted: figures of a request against those of host and quota."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +19,7 @@ from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import NodePorts, free_ports
 from cachewright.hosts.resources import total_memory
 from cachewright.model.identity import Principal
+from cachewright.monitoring.inspection import NodeBudget
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations import admission, node_placement
 from cachewright.operations.context import OperationContext
@@ -29,12 +30,13 @@ from cachewright.operations.users import CHANGE_PASSWORD
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Size
 from cachewright.services.instances import InstanceService
+from cachewright.services.resizes import ResizeService
 from cachewright.services.tasks import TaskService
 from cachewright.store import hosts, instances, tasks
 from cachewright.store.database import Database
 from cachewright.store.opening import open_database
 from cachewright.tasks.feed import TaskFeed
-from cachewright.threads import RequestThreads
+from cachewright.threads import RequestThreads, Result
 from cachewright.valkey.migration.source_state import MigrationState
 from sdk_calls import spec
 
@@ -222,3 +224,33 @@ def test_a_host_that_is_cordoned_while_ports_are_looked_for_gets_no_nodes(tmp_pa
     assert code(service.create_instances, WHO, wish(2)) == "DCS.4036"
     with database.read() as connection:
         assert instances.every(connection) == []
+
+
+class _Deleting(RequestThreads):
+    """Deletes an instance after the first read of a request."""
+
+    def __init__(self, database: Database, instance_id: str) -> None:
+        super().__init__()
+        self._database = database
+        self._instance_id = instance_id
+
+    async def read(self, project: str, act: Callable[[], Result]) -> Result:
+        answer = await super().read(project, act)
+        with self._database.write() as connection:
+            instances.remove(connection, self._instance_id)
+        return answer
+
+
+async def test_an_instance_that_is_deleted_during_a_request_is_not_found(tmp_path: Path, database: Database) -> None:
+    services, wanted = new_services(tmp_path, database, memory_overcommit=1000), ResizeRequest(spec_code=spec(4))
+    first, second = running(services, 2), running(services, 2)
+
+    def resizes(instance_id: str) -> ResizeService:
+        threads = _Deleting(database, instance_id)
+        return ResizeService(tasks=msgspec.structs.replace(services.tasks, threads=threads), budget=NodeBudget())
+
+    await resizes(first).require_possible(WHO, first, wanted)
+    assert code(services.tasks.submit, RESIZE, WHO, first, wanted) == "DCS.3022"
+    with pytest.raises(ApiError) as refused:
+        await resizes(second).preview(WHO, second, wanted)
+    assert refused.value.code == "DCS.3022"

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from cachewright.config import Settings
 from cachewright.heartbeats import LoopHeartbeats
+from cachewright.hosts import server_binary
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.server_binary import has_tls
 from cachewright.model.instances import Instance, Node
@@ -115,6 +116,18 @@ def test_a_server_without_tls_is_known(tmp_path: Path) -> None:
     assert not has_tls(Settings(data_dir=tmp_path).valkey_binary)
     assert not has_tls(tmp_path / "missing")
     assert not has_tls(Path("/bin/true"))
+
+
+def test_a_server_that_was_too_slow_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    binary, slow = tmp_path / "valkey-server", tmp_path / "slow"
+    binary.write_text(f"#!/bin/sh\n[ ! -e {slow} ] || exec sleep 600\necho No tls-cert-file configured\n")
+    binary.chmod(0o755)
+    slow.touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(server_binary, "_SECONDS", 0.5)
+        assert not has_tls(binary)
+    slow.unlink()
+    assert has_tls(binary)
 
 
 @needs_tls_binary

@@ -72,10 +72,11 @@ def reading_server(binaries: Sequence[Path], version: str) -> tuple[str, Path] |
 
 
 def has_tls(binary: Path) -> bool:
-    """Whether the server was built with TLS. Runs it once for about 40 ms, and again after the file was replaced."""
+    """Whether the server was built with TLS. Runs it once for about 40 ms, and again after the file was replaced. False
+    if that fails, until the next call: a busy machine must not count as one without TLS from then on."""
     try:
         return _has_tls(binary, binary.stat().st_mtime_ns)
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return False
 
 
@@ -83,15 +84,12 @@ def has_tls(binary: Path) -> bool:
 def _has_tls(binary: Path, _modified: int) -> bool:
     with tempfile.TemporaryDirectory(prefix="cachewright-") as folder:
         options = ("--port", "0", "--tls-replication", "yes", "--save", "", "--appendonly", "no", "--dir", folder)
-        try:
-            tried = subprocess.run(
-                [binary, *options],
-                cwd=folder,
-                capture_output=True,
-                stdin=subprocess.DEVNULL,
-                timeout=_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return False
+        tried = subprocess.run(
+            [binary, *options],
+            cwd=folder,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_SECONDS,
+            check=False,
+        )
     return _HAS_TLS in tried.stdout

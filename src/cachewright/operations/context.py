@@ -38,6 +38,10 @@ AS_WRITTEN = f"{CONFIG}.written"
 """Copy of valkey.conf, for nodes whose valkey.conf is rewritten by Sentinel (CONFIG REWRITE)."""
 
 
+class InstanceGone(LookupError):
+    """The instance of a task does not exist any more."""
+
+
 class OperationContext(msgspec.Struct, frozen=True):
     """:ivar migrations: state of slot migrations on the host.
     :ivar hazards: counts of hazards of slot migration that occurred.
@@ -242,7 +246,7 @@ class OperationContext(msgspec.Struct, frozen=True):
 def _instance_of(connection: sa.Connection, task: Task) -> Instance:
     instance = instances.get(connection, task.project_id, task.instance_id)
     if instance is None:
-        raise LookupError(f"instance {task.instance_id} of task {task.id} does not exist")
+        raise InstanceGone(f"instance {task.instance_id} of task {task.id} does not exist")
     return instance
 
 

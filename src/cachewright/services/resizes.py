@@ -13,6 +13,7 @@ from cachewright.model.instances import Instance
 from cachewright.model.tasks import MigrationMode, Task
 from cachewright.monitoring.inspection import NodeBudget
 from cachewright.operations import acceptance, admission, node_placement
+from cachewright.operations.context import InstanceGone
 from cachewright.operations.execution import node_errors_as_failures
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize.operation import RESIZE, Preview
@@ -42,7 +43,7 @@ class ResizeService(msgspec.Struct, frozen=True):
         `TaskService.submit`, and with the first such blocker of a preview.
 
         What is not known within seconds is left to the task, which checks it again: nodes that do not answer, an
-        instance that other tasks change, and too many previews of the project.
+        instance that other tasks change or delete, and too many previews of the project.
         """
         context = self.tasks.context
 
@@ -58,7 +59,7 @@ class ResizeService(msgspec.Struct, frozen=True):
 
         task = await self.tasks.threads.read(principal.project_id, draft)
         failures: list[ActionFailed] = []
-        with suppress(ActionFailed, TimeoutError, ApiError):
+        with suppress(ActionFailed, TimeoutError, ApiError, InstanceGone):
             async with asyncio.timeout(_CHECK_SECONDS), self.budget.preview(principal.project_id):
                 with node_errors_as_failures():
                     failures = await RESIZE.final_failures(context, task) if task else []
@@ -93,6 +94,8 @@ class ResizeService(msgspec.Struct, frozen=True):
                 faults = await self.tasks.threads.read(task.project_id, lambda: self._faults(task))
                 reason = "; ".join([failure.message, *(fault.detail for fault in faults)])
                 raise ApiError(errors.INSTANCE_NOT_RUNNING, reason=reason) from failure
+            except InstanceGone as error:
+                raise ApiError(errors.INSTANCE_NOT_FOUND) from error
             except TimeoutError as error:
                 raise ApiError(errors.INSTANCE_NOT_RUNNING, reason="its nodes do not answer in time") from error
         broken = acceptance.blocking(await self.tasks.threads.read(task.project_id, lambda: self._faults(task)))

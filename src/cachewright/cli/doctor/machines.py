@@ -2,9 +2,10 @@
 
 import socket
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -12,7 +13,7 @@ import cachewright
 from cachewright.cli.doctor.finding import Finding
 from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
-from cachewright.model.hosts import EMBEDDED
+from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.model.instances import Node
 from cachewright.services import servers
 from cachewright.services.host_traffic import HostTraffic, traffic
@@ -22,6 +23,8 @@ from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import WrongKey
 from cachewright.store.opening import open_in_use
 
+Read = TypeVar("Read")
+
 _CONNECT_SECONDS = 2.0
 _AT_ONCE = 32
 
@@ -29,8 +32,7 @@ _AT_ONCE = 32
 def check_servers(settings: Settings) -> Iterator[Finding]:
     """Check that a server performs tasks, and that none has ended without a word. Without a readable database there is
     no finding; `check_database` reports that."""
-    with _reading(settings) as connection:
-        found = servers.overview(connection) if connection else None
+    found = _read(settings, servers.overview)
     if found is None:
         return
     for details in found.servers:
@@ -58,10 +60,14 @@ def check_servers(settings: Settings) -> Iterator[Finding]:
 def check_hosts(settings: Settings) -> Iterator[Finding]:
     """Check that hosts report, that one takes new nodes, and that traffic between them is encrypted. Without a readable
     database there is no finding."""
-    with _reading(settings) as connection:
-        if connection is None:
-            return
-        found, now, between = hosts.every(connection), server_records.now(connection), traffic(connection)
+
+    def query(connection: sa.Connection) -> tuple[list[HostRecord], int, Mapping[str, HostTraffic]]:
+        return hosts.every(connection), server_records.now(connection), traffic(connection)
+
+    read = _read(settings, query)
+    if read is None:
+        return
+    found, now, between = read
     active = [host.name for host in found if host.state == "active"]
     for host in found:
         if host.state == "lost":
@@ -96,18 +102,9 @@ def _traffic(between: Mapping[str, HostTraffic]) -> Iterator[Finding]:
 
 def check_reach(settings: Settings) -> Iterator[Finding]:
     """Check that this machine reaches the nodes that run on other hosts. Without any there is no finding."""
-    with _reading(settings) as connection:
-        if connection is None:
-            return
-        now = server_records.now(connection)
-        reporting = [host for host in hosts.every(connection) if silent_seconds(host, now) is None]
-        names = {host.name for host in reporting if host.name != EMBEDDED}
-        running = {node_id for host in reporting if host.report for node_id in host.report.processes}
-        nodes = [node for node in instances.nodes_beside(connection, names) if node.host_name in names]
     by_host: dict[str, list[Node]] = defaultdict(list)
-    for node in nodes:
-        if node.id in running:
-            by_host[node.host_name].append(node)
+    for node in _read(settings, _running_elsewhere) or ():
+        by_host[node.host_name].append(node)
     for name, there in sorted(by_host.items()):
         refusals = _refusals(there)
         if not refusals:
@@ -118,20 +115,27 @@ def check_reach(settings: Settings) -> Iterator[Finding]:
             f"{len(refusals)} of the {len(there)} nodes that run on host {name} ({there[0].host}) accept no connection "
             f"from this machine; {count}: {reason}"
         )
-        remedy = "Open the ports of caches on that host for this machine (docs/network.md)."
+        remedy = "Open the ports of caches and of the cluster bus on that host for this machine (docs/network.md)."
         yield Finding("reach", "warn", message, remedy)
 
 
-@contextmanager
-def _reading(settings: Settings) -> Iterator[sa.Connection | None]:
-    """Open the database for a read; None if it cannot be read."""
+def _running_elsewhere(connection: sa.Connection) -> list[Node]:
+    """Return the nodes that run on other hosts, as their agents report."""
+    now = server_records.now(connection)
+    reporting = [host for host in hosts.every(connection) if silent_seconds(host, now) is None]
+    names = {host.name for host in reporting if host.name != EMBEDDED}
+    running = {node_id for host in reporting if host.report for node_id in host.report.processes}
+    nodes = instances.nodes_beside(connection, names)
+    return [node for node in nodes if node.host_name in names and node.id in running]
+
+
+def _read(settings: Settings, query: Callable[[sa.Connection], Read]) -> Read | None:
+    """Return the result of a query; None if the database cannot be read, or is lost meanwhile."""
     try:
-        database = open_in_use(settings)
+        with closing(open_in_use(settings)) as database, database.read() as connection:
+            return query(connection)
     except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
-        yield None
-        return
-    with closing(database), suppress(DatabaseUnavailable), database.read() as connection:
-        yield connection
+        return None
 
 
 def _refusals(nodes: Sequence[Node]) -> list[str]:
