@@ -31,6 +31,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── FeedClosed            tasks/feed.py: the server is stopping
     ├── StaleTask             store/tasks.py: another writer has changed the task
     ├── DatabaseNotReady      store/database.py: the database is not this release's, or another server's
+    ├── MayNotChangeRoles     store/agent_schemas.py: the role of the servers may not change roles of agents
     ├── StorageFailed         backups/storage.py: the storage of backups does not answer or refuses
     ├── BackupDamaged         backups/storage.py: a backup is missing or was changed
     ├── DiskFailed            jobs/receiver.py: a snapshot cannot be written to the disk
