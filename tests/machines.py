@@ -1,8 +1,8 @@
 """Machines with addresses of their own: network namespaces that a bridge joins.
 
 The machine `local` has the bridge. A thread that has entered a machine is there, with every thread and process that it
-starts. Namespaces have no names, so two runs cannot collide, and each ends with the process that holds it: `cat`, whose
-input ends with this process, however that ends.
+starts. Namespaces have no names, so two runs cannot collide, and each ends with the process that holds it. That is
+`cat`, whose input ends when this process ends, also by a kill.
 """
 
 import ctypes

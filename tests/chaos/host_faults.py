@@ -1,4 +1,4 @@
-"""What strikes hosts on a network, by a seed: one is cut off, does not hear or is not heard, is slow, or dies."""
+"""Faults of hosts on a network, chosen by a seed: a host is cut off, receives or sends nothing, is slow, or dies."""
 
 import random
 import time
@@ -11,9 +11,9 @@ _SLOW_SECONDS, _LOSS = 0.05, 0.025
 
 
 class HostFaults:
-    """Decisions by the seed, and the list of what happened. One host is struck at a time.
+    """Choose faults by the seed, and record what happened. One host has a fault at a time.
 
-    :param longest: of strikes, in seconds.
+    :param longest: of a fault, in seconds.
     """
 
     def __init__(self, machines: Machines, hosts: Hosts, seed: int, longest: float) -> None:
@@ -31,7 +31,7 @@ class HostFaults:
         time.sleep(self.random.uniform(0, longest))
 
     def strike(self) -> None:
-        """Strike a host for a while, or the server for a moment."""
+        """Cause a fault of a host for a while, or kill the server."""
         strikes: list[tuple[str, Callable[[str], None]]] = [
             ("cut off", self._machines.cut),
             ("not heard", self._machines.silence),

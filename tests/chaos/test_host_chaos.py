@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 
 MINUTES = float(os.environ.get("CHAOS_MINUTES", "0.1"))
 LONGEST_SECONDS = 25.0 if "CHAOS_MINUTES" in os.environ else 8.0
-"""Of strikes. A host counts as silent after 10 s."""
+"""Of faults. A host counts as silent after 10 s."""
 
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**9)))
 KEYS = 10_000
@@ -68,7 +68,7 @@ def test_hosts_fail_at_any_time(tmp_path: Path) -> None:
 
 
 class Deeds:
-    """Tasks of an instance with replicas, during which hosts are struck."""
+    """Tasks of an instance with replicas, during which hosts have faults."""
 
     def __init__(self, faults: HostFaults, instance_id: str) -> None:
         self._faults = faults

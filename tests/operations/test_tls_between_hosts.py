@@ -193,7 +193,7 @@ def test_a_host_without_tls_is_named(hosts: Hosts) -> None:
     server, client = hosts.server, hosts.server.client()
     refused = server.call("POST", "instances", body_with_tls())
     assert (refused[0], refused[1]["error_code"]) == (400, "DCS.4036")
-    assert "valkey-server has not on h4" in refused[1]["error_msg"]
+    assert "valkey-server does not have on h4" in refused[1]["error_msg"]
     instance_id = created(client, 2, az_codes=["az3", "az4"], copies=2)
     shown = {row["name"]: row["traffic"] for row in json.loads(hosts.run("hosts", "list", "--json"))}
     assert shown["h4"] == "plain: valkey-server has no TLS"

@@ -52,7 +52,7 @@ def test_a_host_without_tls_is_named_in_the_refusal(database: Database, asked: s
     with database.read() as connection, pytest.raises(ApiError) as refused:
         node_placement.place(connection, LIMITS, [node_at(1)], zones, target=target, tls=True)
     assert refused.value.code == "DCS.4036"
-    assert "takes new nodes; the nodes have TLS, which valkey-server has not on h2" in refused.value.message
+    assert "takes new nodes; the nodes have TLS, which valkey-server does not have on h2" in refused.value.message
 
 
 def test_a_host_of_another_zone_is_not_blamed(database: Database) -> None:

@@ -96,6 +96,6 @@ def test_nodes_that_cannot_start_again_are_a_failure(database: Database, setting
     with database.write() as connection:
         instances.add(connection, an_instance())
         instances.add_nodes(connection, [node(1, "h2", tls=True), node(2, "h3", tls=True)])
-    lost = "1 nodes have TLS, which valkey-server has no longer: they cannot start again"
+    lost = "1 nodes have TLS, which valkey-server no longer has: they cannot start again"
     assert shown(database) == {EMBEDDED: "encrypted", "h2": lost, "h3": "encrypted"}
     assert findings(settings) == [("fail", f"host h2: {lost}")]

@@ -76,8 +76,8 @@ class Spool:
             return None
 
     def store_places(self, places: Mapping[int, str]) -> None:
-        """Store which snapshots are not here, but with the agent of a node: the id of that node, by shard. Before the
-        draft."""
+        """Store which snapshots are with the agent of a node instead of here: the id of that node, by shard. Called
+        before the draft is stored."""
         self._create_folder()
         write_private(self._folder / _PLACES, msgspec.json.encode(places))
 

@@ -133,7 +133,7 @@ class AllHosts(AllProcesses):
         return found
 
     async def with_file(self, file: str) -> frozenset[str]:
-        """Also names of nodes on other hosts if the file is their configuration, or the links of write logs."""
+        """Includes nodes on other hosts if `file` is their configuration or the folder of their write logs."""
         found = await self._local.with_file(file)
         if file not in {CONFIG, LINKS}:
             return found

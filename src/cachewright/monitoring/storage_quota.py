@@ -1,4 +1,4 @@
-"""What leaves the storage when a project has more bytes there than its quota. Pure.
+"""Decide what is deleted when a project stores more bytes than its quota. Pure.
 
 Write logs go first, the oldest first. Then backups by a schedule go before they expire, the oldest first. The last good
 backup of an instance stays, and so do backups that a user has requested: further requests are refused.
@@ -43,8 +43,8 @@ def logs_over(
 def backups_over(backups: Sequence[Backup], quota: int, used: Collection[str]) -> list[Backup]:
     """Return backups to delete before they expire.
 
-    :param backups: good ones of one project, without those that restores have made of the data before them. :param
-        used: ids of those that a task reads.
+    :param backups: good ones of one project, without those that restores have made of the data before them.
+    :param used: ids of those that a task reads.
     """
     by_instance: dict[str, list[Backup]] = {}
     for backup in backups:

@@ -123,7 +123,7 @@ def place(
         )
     except NoHost as error:
         names = ", ".join(room.name for room in without_tls if not asked or room.zone in asked)
-        why = f"; the nodes have TLS, which valkey-server has not on {names}" if names else ""
+        why = f"; the nodes have TLS, which valkey-server does not have on {names}" if names else ""
         raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=f"{error}{why}") from error
 
 

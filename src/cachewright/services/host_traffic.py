@@ -28,7 +28,7 @@ class HostTraffic(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shown(self) -> str:
         if self.stranded:
-            return f"{self.stranded} nodes have TLS, which valkey-server has no longer: they cannot start again"
+            return f"{self.stranded} nodes have TLS, which valkey-server no longer has: they cannot start again"
         if not self.has_tls:
             return "plain: valkey-server has no TLS"
         return f"plain for {self.plain} of {self.nodes} nodes" if self.plain else "encrypted"

@@ -31,7 +31,7 @@ class Cluster:
         return is_kin and (new.copies == now.copies or new.same_size(now))
 
     def settings(self, node: Node, access: Access) -> Sequence[Setting]:
-        # Without TLS the control plane reaches a node on another host by the port for clients, which so is always open.
+        # Without TLS the control plane reaches a node on another host by the port for clients, so that port stays open.
         can_close = node.host_name == EMBEDDED or node.tls_port is not None
         return [*cluster_settings(node), *(closed_at_start(node) if can_close else ())]
 

@@ -97,7 +97,7 @@ def has_socket(node: Node) -> bool:
 
 
 def needs_client_port(node: Node) -> bool:
-    """Whether the control plane reaches the node through the port that is for clients alone, which so stays open."""
+    """Whether the control plane reaches the node through the port for clients alone, so that port must stay open."""
     return not has_socket(node) and node.tls_listener is None
 
 

@@ -128,7 +128,7 @@ async def close_to_clients(node: Node, access: Access) -> None:
 
 
 async def withhold(node: Node, access: Access) -> None:
-    """Let no sentinel make the node the primary, until `open_to_clients`."""
+    """Keep sentinels from making the node the primary, until `open_to_clients`."""
     async with connect(node, access) as client:
         await ask(client, "CONFIG SET", "replica-priority", NEVER_PRIMARY)
 

@@ -257,7 +257,7 @@ def _rows(folder: DataDirectory) -> list[dict[str, object]]:
 
 
 def _reports(host: HostRecord, now: int) -> str:
-    """Return whether the agent of a host reports; empty for the machine of the server, which has none."""
+    """Return whether the agent of a host reports, for people; empty for the machine of the server, which has none."""
     if host.name == EMBEDDED:
         return ""
     silent = service.silent_seconds(host, now)

@@ -30,8 +30,8 @@ _AT_ONCE = 32
 
 
 def check_servers(settings: Settings) -> Iterator[Finding]:
-    """Check that a server performs tasks, and that none has ended without a word. Without a readable database there is
-    no finding; `check_database` reports that."""
+    """Check that a server performs tasks, and that none has ended without being stopped. Without a readable database
+    there is no finding; `check_database` reports that."""
     found = _read(settings, servers.overview)
     if found is None:
         return
@@ -53,7 +53,7 @@ def check_servers(settings: Settings) -> Iterator[Finding]:
     elif reporting:
         message = f"none of {len(reporting)} servers performs tasks"
         yield Finding(
-            "servers", "warn", message, "Read their logs: nodes without an agent, or the database, prevent it."
+            "servers", "warn", message, "Read their logs. Likely causes are nodes without an agent, or the database."
         )
 
 

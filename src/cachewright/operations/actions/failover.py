@@ -74,7 +74,7 @@ async def ensure_watched(
         context, fleet, instance.id, len(nodes) - 1, by_quorum=time.monotonic() > late
     ):
         step.raise_if_cancelled()
-        fleet = await sentinels.recorded(context)  # one may have moved to another host
+        fleet = await sentinels.recorded(context)  # a sentinel may have moved to another host
         await sentinels.forget_replicas(context, fleet, instance.id, len(nodes) - 1)
         await asyncio.sleep(_POLL_SECONDS)
 

@@ -85,8 +85,8 @@ async def start_process(context: OperationContext, node: Node) -> None:
 
 
 async def close_at_start(context: OperationContext, instance: Instance, node: Node) -> None:
-    """Let clients not use the node after its next start, until its files are written again. It does not listen on their
-    port; on another host, where the control plane needs that port, it does not know them."""
+    """Keep clients from using the node after its next start, until its files are written again. It does not listen on
+    their port; on another host, where the control plane needs that port, it has no users of clients."""
     if node.host_name == EMBEDDED:
         files = await context.files(instance, node)
         await context.host.write_files(node.id, {CONFIG: files[CONFIG] + LISTENER_CONF})

@@ -35,7 +35,7 @@ async def limit_gateway(context: OperationContext, gateway: Gateway, most_memory
 
 
 async def require_host_memory(context: OperationContext) -> None:
-    """Raise ActionFailed DCS.4036 if the host is almost out of memory: a source may say that its data has grown."""
+    """Raise ActionFailed DCS.4036 if the host is almost out of memory: a source can claim that its data has grown."""
     host = await asyncio.to_thread(context.host.resources)
     if host.has_little_memory:
         message = f"the host has {host.memory_free} bytes of memory left while the source is replicated"
@@ -77,7 +77,7 @@ async def require_within_limits(gateway: Gateway, most_bytes: int | None) -> Non
     log = await asyncio.to_thread(gateways.read_log, gateway)
     if gateways.is_out_of_memory(log):
         raise ActionFailed(
-            errors.NOT_ENOUGH_MEMORY, "the data of the source needs more memory than it says", final=True
+            errors.NOT_ENOUGH_MEMORY, "the data of the source needs more memory than the source reports", final=True
         )
     if (reason := gateways.unloadable(log)) is not None:
         raise ActionFailed(errors.SOURCE_UNUSABLE, f"the data of the source cannot be loaded: {reason}", final=True)

@@ -29,7 +29,7 @@ servers = sa.Table(
     sa.Column("seen_at", sa.BigInteger(), nullable=False),
     sa.Column("epoch", sa.BigInteger()),
 )
-"""Servers that run, or ended without a word. They only report here; the claim does not depend on it."""
+"""Servers that run, or ended without being stopped. They only report here; the claim does not depend on it."""
 
 takeovers = sa.Table(
     "takeovers",

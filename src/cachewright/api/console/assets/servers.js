@@ -21,7 +21,7 @@ export function serversPage(main, { signal }) {
     try {
       const { servers, takeovers } = await ask("GET", "servers");
       if (signal.aborted) return;
-      show(wrong, !servers.some((server) => server.performs_tasks && server.reporting) && "No server that reports performs tasks.");
+      show(wrong, !servers.some((server) => server.performs_tasks && server.reporting) && "None of the servers that report performs tasks.");
       show(list, serverTable(servers));
       show(history, takeoverTable(takeovers));
     } catch (error) {
