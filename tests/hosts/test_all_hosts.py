@@ -13,7 +13,8 @@ from cachewright.hosts.host import CONFIG
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.remote import HostCalls
 from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
-from cachewright.store import hosts, instances
+from cachewright.model.sentinels import Sentinel
+from cachewright.store import hosts, instances, sentinels
 from claim_of_server import RefusingClaim, elsewhere
 from database_fixtures import an_instance, new_database
 from standalone_node import node_at
@@ -83,3 +84,17 @@ async def test_what_an_agent_says_of_nodes_of_other_hosts_has_no_effect(
         hosts.saw(connection, "h2", "127.0.0.2", report)
     assert set(await machines.processes()) == {own}
     assert await machines.with_file(CONFIG) == {own}
+
+
+async def test_the_last_report_of_a_lost_host_names_no_sentinel_that_runs_elsewhere_now(
+    machines: AllHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "clock_offset", lambda _: 0.0)  # SQLite has no clock
+    one = Sentinel(id="e" * 40, host="127.0.0.2", port=3, secret="", created_at=1, host_name="h2")
+    moved = msgspec.structs.replace(one, id="f" * 40, host_name="h3", host="127.0.0.3")
+    running = dict.fromkeys((one.id, moved.id), (7, 1000.0))
+    report = HostReport(release="1", cpus=1, memory=1, memory_free=1, disk_free=1, sentinels=running)
+    with machines._database.write() as connection:
+        hosts.saw(connection, "h2", "127.0.0.2", report)
+        sentinels.add(connection, [one, moved])
+    assert set(await machines.sentinels.processes()) == {one.id}

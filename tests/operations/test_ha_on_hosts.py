@@ -178,6 +178,8 @@ def a_host_dies_with_the_primary(hosts: Hosts, client: Any, pair: str, victim: s
         writer.wait_for(50)
     assert writer.lost(connected(client, pair)) == []
     until(lambda: not sentinels(hosts)[victim], "the sentinel has another host")
+    until(lambda: sum(map(len, sentinel_processes(hosts).values())) == 3, "it runs there")
+    until(lambda: knows_replicas(hosts, pair, 1), "it watches the instance")
     until(lambda: not is_degraded(client, hosts, pair), "the incident ends")
     assert show(client, pair).status == "RUNNING"
 

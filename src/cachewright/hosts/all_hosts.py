@@ -277,10 +277,16 @@ class AllHosts(AllProcesses):
         return RemoteProcesses(name, self._calls, latest, ahead, "sentinels")
 
     def _reported_sentinels(self) -> Mapping[str, ProcessInfo]:
+        """Return those that run where they are recorded. The last report of a lost host names one that has another host
+        now."""
         found = {}
+        with self._database.read() as connection:
+            places = sentinels.places(connection)
         for host, (_, report) in self._reports().items():
             ahead = self._clock_ahead(host)
             for name, process in report.sentinels.items():
+                if places.get(name) != host:
+                    continue
                 found[name] = ProcessInfo(*process).seen_from_a_clock_behind(ahead)
         return found
 

@@ -76,7 +76,7 @@ class AllSentinels(AllProcesses):
         :param host_of: returns the name of the host of a sentinel, None if it is not recorded. It blocks.
         :param remote: returns those of another host. Raises DatabaseUnavailable in a server that another one may have
             replaced.
-        :param reported: returns those that other hosts have reported last. It blocks.
+        :param reported: returns those of other hosts, as these have reported last. It blocks.
         """
         self._local = local
         self._host_of = host_of
@@ -84,7 +84,7 @@ class AllSentinels(AllProcesses):
         self._reported = reported
 
     async def processes(self) -> Mapping[str, ProcessInfo]:
-        return {**await in_background(self._reported), **await self._local.processes()}
+        return {**await self._local.processes(), **await in_background(self._reported)}
 
     async def with_file(self, file: str) -> frozenset[str]:
         """Names of those of the machine of the server."""

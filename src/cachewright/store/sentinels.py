@@ -37,6 +37,12 @@ def host_of(connection: sa.Connection, sentinel_id: str) -> str | None:
     return connection.execute(query).scalar_one_or_none()
 
 
+def places(connection: sa.Connection) -> dict[str, str]:
+    """Return the name of the host of each sentinel, by id."""
+    rows = connection.execute(sa.select(sentinels.c.id, sentinels.c.host_name))
+    return {row.id: row.host_name for row in rows}
+
+
 def on_host(connection: sa.Connection, host_name: str) -> list[str]:
     """Return the ids of the sentinels of a host, ordered."""
     query = sa.select(sentinels.c.id).where(sentinels.c.host_name == host_name)
