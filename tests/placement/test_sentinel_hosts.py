@@ -77,6 +77,22 @@ def test_a_new_host_gets_a_sentinel() -> None:
     assert next_move(fleet("local", "local", "h2"), hosts, ADDRESS, {"s0", "s1", "s2"}) is None
 
 
+def test_sentinels_return_while_only_those_of_the_server_reach_all_nodes() -> None:
+    others = [msgspec.structs.replace(host(name), runs_sentinels=False) for name in ("h2", "h3")]
+    hosts, sentinels, every = by_name(host("local"), *others), fleet("local", "h2", "h3"), {"s0", "s1", "s2"}
+    for _ in range(2):
+        due = next_move(sentinels, hosts, ADDRESS, every)
+        assert due is not None
+        assert due.to == "local"
+        sentinels = moved(sentinels, due)
+    assert next_move(sentinels, hosts, ADDRESS, every) is None
+
+
+def test_sentinels_of_a_server_that_got_another_address_stay_together() -> None:
+    former = [msgspec.structs.replace(each, host="127.0.0.1") for each in fleet("local", "local", "local")]
+    assert next_move(former, by_name(host("local"), host("h2")), ADDRESS, {"s0", "s1", "s2"}) is None
+
+
 @pytest.mark.parametrize(
     ("third", "answers", "leaves"),
     [

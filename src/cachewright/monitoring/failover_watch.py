@@ -124,7 +124,7 @@ class FailoverWatch:
             is_watched = sum(instance_id in view for view in views.values()) >= QUORUM
             self._faults.report(instance_id, None if is_watched else f"{len(views)} sentinels answer")
         await self._remove_strays(record)
-        await self._places.keep(record.fleet, views)
+        await self._places.keep(record.fleet, views, {one: found for one, (_, found) in record.instances.items()})
         self._faults.keep(running)
 
     def _release_fleet(self) -> None:

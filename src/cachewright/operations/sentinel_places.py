@@ -2,28 +2,40 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
+from cachewright.hosts.addresses import is_loopback
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.hosts import EMBEDDED
+from cachewright.model.instances import Node
 from cachewright.model.sentinels import Sentinel
 from cachewright.operations.context import OperationContext
 from cachewright.placement.port_reservation import reserve
 from cachewright.placement.sentinels import SentinelHost, SentinelMove, first_hosts
-from cachewright.store import hosts
+from cachewright.store import hosts, instances
 from cachewright.store import sentinels as store
+from cachewright.topologies import topology_of
 
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 5.0
 
 
-def read_hosts(context: OperationContext, away: Collection[str] = ()) -> Mapping[str, SentinelHost]:
+def only_here(context: OperationContext, instance_nodes: Iterable[Node]) -> bool:
+    """Whether a node that Sentinel watches is on loopback, behind a proxy that is not: sentinels of other hosts do not
+    reach it."""
+    return not is_loopback(context.host.address) and any(is_loopback(node.host) for node in instance_nodes)
+
+
+def read_hosts(
+    context: OperationContext, away: Collection[str] = (), *, together: bool = False
+) -> Mapping[str, SentinelHost]:
     """Return all hosts by name. Blocks.
 
     :param away: names of hosts that have not reported for so long that their nodes are made again elsewhere.
+    :param together: whether only sentinels on the host of the server reach all nodes.
     """
     reporting = context.host.measured()
     with context.database.read() as connection:
@@ -35,7 +47,8 @@ def read_hosts(context: OperationContext, away: Collection[str] = ()) -> Mapping
             state=record.state,
             reports=record.name in reporting,
             is_away=record.name in away,
-            runs_sentinels=record.name == EMBEDDED or (record.report is not None and record.report.runs_sentinels),
+            runs_sentinels=record.name == EMBEDDED
+            or (not together and record.report is not None and record.report.runs_sentinels),
         )
         for record in records
     }
@@ -43,7 +56,11 @@ def read_hosts(context: OperationContext, away: Collection[str] = ()) -> Mapping
 
 def addresses_of_new(context: OperationContext, count: int) -> Mapping[str, Sequence[str]]:
     """Return the addresses at which `count` new sentinels listen, by the name of their host. Blocks."""
-    found = read_hosts(context)
+    with context.database.read() as connection:
+        codes = instances.spec_codes(connection)
+        watched = [one for one, spec_code in codes.items() if topology_of(spec_code).has_sentinel]
+        nodes = [node for one in watched for node in instances.nodes_of(connection, one)]
+    found = read_hosts(context, together=only_here(context, nodes))
     chosen: dict[str, list[str]] = {}
     for name in first_hosts(found.values(), context.host.address, count):
         chosen.setdefault(name, []).append(found[name].address)

@@ -1,7 +1,8 @@
 """Decide which hosts run the sentinels. Pure.
 
 They are on different hosts, as far as there are enough, so that two of three are left when a host is lost. Like nodes
-of an instance they are all on loopback addresses or on others, because they must reach each other and the nodes.
+of an instance they are all on loopback addresses or on others, because they must reach each other and the nodes. While
+there are nodes that only the host of the server reaches, they are all there.
 """
 
 from collections import Counter
@@ -19,7 +20,7 @@ class SentinelHost(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar address: IP address that its nodes listen on; empty before its first report.
     :ivar reports: whether it reports, :ivar is_away: it has not for so long that its nodes are made again elsewhere.
-    :ivar runs_sentinels: whether its agent can start some.
+    :ivar runs_sentinels: whether its agent can start some, and they would reach all nodes.
     """
 
     name: str
@@ -57,8 +58,8 @@ def next_move(
 ) -> SentinelMove | None:
     """Return the move of a sentinel that is due, one at a time; None if all are in their place.
 
-    A sentinel leaves a host that is drained, and, unless it answers, one that is lost, removed or away, or that has
-    another address now. If a host has several sentinels and another one none, one of them moves.
+    A sentinel leaves a host that is drained or runs no sentinels, and, unless it answers, one that is lost, removed or
+    away, or that has another address now. If a host has several sentinels and another one none, one of them moves.
 
     :param address: of the host of the server.
     :param answering: ids of sentinels that answer.
@@ -73,11 +74,13 @@ def next_move(
                 return SentinelMove(sentinel, min(others, key=lambda name: (used[name], others.index(name))))
     free = [name for name in taking if not used[name]]
     crowded = [sentinel for sentinel in fleet if used[sentinel.host_name] > 1]
+    if any(is_loopback(sentinel.host) != is_loopback(address) for sentinel in fleet):
+        return None  # the server got another address: they would not reach each other
     return SentinelMove(crowded[-1], free[0]) if free and crowded else None
 
 
 def _must_leave(sentinel: Sentinel, host: SentinelHost | None, *, answers: bool) -> bool:
-    if host is not None and host.state == "draining" and host.reports:
+    if host is not None and host.reports and (host.state == "draining" or not host.runs_sentinels):
         return True
     is_gone = host is None or host.state == "lost" or host.is_away or (host.reports and host.address != sentinel.host)
     return is_gone and not answers

@@ -10,6 +10,7 @@ from cachewright.errors import ApiError
 from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.model.instances import Instance, Node
+from cachewright.model.sentinels import Sentinel
 from cachewright.operations import proxies, sentinels
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.context import OperationContext
@@ -63,20 +64,30 @@ async def ensure_watched(
         raise ActionFailed(refused.code, refused.message) from refused
     except (NodeStartFailed, HostSilent) as failure:
         raise ActionFailed(errors.NODE_START_FAILED, f"a sentinel did not start: {failure}") from failure
+    await _watch(context, fleet, instance, nodes)
+    step.measure(detail=f"{{sentinels:{len(fleet)}}}")
+    late, has_moved = time.monotonic() + _LATE_SECONDS, False
+    while not await sentinels.is_watched(
+        context, fleet, instance.id, len(nodes) - 1, by_quorum=time.monotonic() > late
+    ):
+        step.raise_if_cancelled()
+        before, fleet = fleet, await sentinels.recorded(context)
+        has_moved |= fleet != before
+        if has_moved:  # one that starts on another host watches nothing, and the failover watch adds no new instance
+            await _watch(context, fleet, instance, nodes)
+        await sentinels.forget_replicas(context, fleet, instance.id, len(nodes) - 1)
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _watch(
+    context: OperationContext, fleet: Sequence[Sentinel], instance: Instance, nodes: Sequence[Node]
+) -> None:
+    """Let each sentinel that answers watch an instance."""
     primary = primary_of(nodes, await sentinels.agree(context, instance.id))
     assert primary is not None  # noqa: S101  # every instance is created with one
     for sentinel in fleet:
         with suppress(*NODE_GONE):
             await sentinels.watch(context, sentinel, instance, primary, nodes)
-    step.measure(detail=f"{{sentinels:{len(fleet)}}}")
-    late = time.monotonic() + _LATE_SECONDS
-    while not await sentinels.is_watched(
-        context, fleet, instance.id, len(nodes) - 1, by_quorum=time.monotonic() > late
-    ):
-        step.raise_if_cancelled()
-        fleet = await sentinels.recorded(context)  # a sentinel may have moved to another host
-        await sentinels.forget_replicas(context, fleet, instance.id, len(nodes) - 1)
-        await asyncio.sleep(_POLL_SECONDS)
 
 
 @action("start proxy", NoArguments, timeout=60, attempts=4)
