@@ -50,7 +50,7 @@ class TaskRecorder:
         """`publish` is called for each stored change, `widths` are those of the intervals of this kind of task.
 
         :ivar was_resumed: another worker has begun the task.
-        :ivar control: control settings of the task, as last read; a fraction of a second old at the most.
+        :ivar control: control settings of the task, as of its last write; `keep` limits their age.
         :ivar stale: the error with which this recorder's last write failed, if another one has written the task.
         """
         self._database = database
