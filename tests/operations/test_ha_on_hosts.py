@@ -15,7 +15,7 @@ from test_ha import Writer, code, connected, needs_haproxy, primary
 from valkey import Valkey
 from valkey.exceptions import ValkeyError
 
-from agents import Hosts
+from agents import VARIABLE, Hosts, own_role
 from postgres_server import PostgresServer
 from sdk_calls import PASSWORD, created, ended, newest_task, show
 from serving import PATIENCE_SECONDS, until
@@ -230,6 +230,7 @@ def a_host_is_drained(hosts: Hosts, client: Any, pair: str) -> None:
         assert agent.process
         assert agent.process.wait(timeout=PATIENCE_SECONDS) == 0  # an agent without a host stops
         hosts.run("hosts", "add", leaving, "--zone", "local")
+        agent.environment[VARIABLE] = own_role(hosts.server, leaving)  # the former one ended with the host
         agent.start()
         until(lambda: hosts.listed()[leaving]["reporting"], "the host reports")
     else:
