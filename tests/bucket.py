@@ -10,6 +10,8 @@ import httpx
 from cachewright.hosts.ports import free_ports
 from serving import until
 
+SECRET = "Secret-of-the-bucket"
+
 
 @contextmanager
 def bucket_service() -> Iterator[str]:
@@ -29,7 +31,7 @@ def access_to(url: str) -> dict[str, str]:
     """Return the environment variables with which a program finds the service."""
     return {
         "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": url,
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from bucket import access_to, bucket_service
+from bucket import SECRET, access_to, bucket_service
 from cachewright.backups import storage as storages
 from cachewright.backups.encryption import CHUNK_BYTES, new_key
 from cachewright.backups.manifest import Manifest, SavedShard, read_manifest
@@ -96,7 +96,7 @@ async def test_a_bucket_or_a_service_that_is_missing_is_an_error_with_its_name(
     access(monkeypatch, "http://127.0.0.1:1")
     with pytest.raises(StorageFailed, match="s3://bucket") as failed:
         await Storage.open("s3://bucket").get("name")
-    assert "secret" not in str(failed.value)
+    assert SECRET not in str(failed.value)
 
 
 @asynccontextmanager
@@ -145,4 +145,4 @@ async def test_a_service_that_fails_is_asked_again_and_is_an_error_then(
             await storage.put("name", b"content")
         tries = 1 + storages._RETRIES
         assert [line.split()[0] for line in asked] == [b"PUT"] * tries
-        assert "secret" not in str(failed.value)
+        assert SECRET not in str(failed.value)

@@ -1,20 +1,27 @@
 """Backups, restores and write logs of instances on other hosts, whose agents store and fetch the data themselves."""
 
+import asyncio
+import base64
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from test_past_backups import offered, past, write_log
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 
 from agents import AgentProcess, Hosts
 from backup_files import finished, requested
-from bucket import access_to, bucket_service
+from bucket import SECRET, access_to, bucket_service
 from caches import cache, load, operator_of, present
+from cachewright.backups.manifest import read_manifest
+from cachewright.backups.storage import Storage
+from cachewright.store.encryption import read_key
 from postgres_server import PostgresServer
 from sdk_calls import PASSWORD, create_body, created, ended, newest_task, progress, show
 from serving import until
@@ -24,6 +31,7 @@ SLOW = 10_000
 """Microseconds for which a node pauses after each key of its snapshot (`rdb-key-save-delay`)."""
 
 AWAY = ["az2", "az3"]
+STORAGE = "s3://bucket/caches"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +41,7 @@ def hosts(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
     with bucket_service() as endpoint, pytest.MonkeyPatch.context() as patch:
         for name, value in access_to(endpoint).items():
             patch.setenv(name, value)
-        made = Hosts(url, tmp_path_factory.mktemp("hosts"), AWAY, "--backup-storage", "s3://bucket/caches")
+        made = Hosts(url, tmp_path_factory.mktemp("hosts"), AWAY, "--backup-storage", STORAGE)
         try:
             yield made
         finally:
@@ -53,11 +61,49 @@ def leftovers(hosts: Hosts) -> list[Path]:
     return [*kept(hosts, "snapshot-", "fetched-", "restored-", "before-", "."), *(spool.glob("*"))]
 
 
-def stored_texts(url: str) -> str:
-    """Everything that DBOS keeps of workflows."""
+def stored(url: str) -> bytes:
+    """Everything that the database contains: rows of all tables as JSON, and what is in them in Base64, as DBOS stores
+    its values."""
+    found = []
     with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT row_to_json(w)::text FROM dbos.workflow_status AS w").fetchall()
-    return "\n".join(str(row[0]) for row in rows)
+        tables = connection.execute(
+            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        for schema, table in tables:
+            query = sql.SQL("SELECT row_to_json(t)::text FROM {} AS t").format(sql.Identifier(schema, table))
+            for (row,) in connection.execute(query):
+                found.append(row.encode())
+                found += [base64.b64decode(text) for text in re.findall(r"(?:[A-Za-z0-9+/]{4}){4,}", row)]
+    return b"\n".join(found)
+
+
+def keys_of(hosts: Hosts, backup_id: str) -> list[str]:
+    """Keys of the snapshots of a backup."""
+
+    async def read() -> list[str]:
+        cipher = read_key(hosts.server.data_dir / "secret.key")
+        manifest = await read_manifest(Storage.open(STORAGE), cipher, backup_id)
+        return [shard.key for shard in manifest.shards]
+
+    return asyncio.run(read())
+
+
+def keys_of_logs(hosts: Hosts, instance_id: str) -> list[str]:
+    """Keys of the write logs of an instance."""
+    with psycopg.connect(hosts.url) as connection:
+        rows = connection.execute("SELECT key FROM write_logs WHERE instance_id = %s", [instance_id]).fetchall()
+    cipher = read_key(hosts.server.data_dir / "secret.key")
+    return [cipher.decrypt(row[0]) for row in rows]
+
+
+def require_not_in_clear(hosts: Hosts, *secrets: str) -> None:
+    """Check that neither the database nor a log has one of these."""
+    texts = stored(hosts.url)
+    assert b"perform_call" in texts, "the calls to agents are not where they are looked for"
+    logs = [hosts.server.log(), *(agent.log() for agent in hosts.agents.values())]
+    for secret in secrets:
+        assert secret.encode() not in texts
+        assert not any(secret in log for log in logs)
 
 
 def fill(caches: ValkeyCluster) -> None:
@@ -117,12 +163,11 @@ def test_agents_store_and_fetch_the_data_of_their_nodes(hosts: Hosts) -> None:
     assert 3_000_000 < caches.pttl("temporary") <= 3_600_000
     assert leftovers(hosts) == []
 
-    texts = stored_texts(hosts.url)
-    for secret in (PASSWORD, "s3://bucket", access_to("")["AWS_SECRET_ACCESS_KEY"] + '"'):
-        assert secret not in texts
-    for agent in hosts.agents.values():
-        assert "Traceback" not in agent.log()
-        assert PASSWORD not in agent.log()
+    keys = keys_of(hosts, backup_id)
+    assert len(keys) == 2
+    require_not_in_clear(hosts, PASSWORD, SECRET, *keys)
+    assert STORAGE.encode() not in stored(hosts.url)
+    assert not any("Traceback" in agent.log() for agent in hosts.agents.values())
 
 
 def snapshots(hosts: Hosts) -> list[Path]:
@@ -209,6 +254,9 @@ def test_agents_store_the_writes_of_their_primaries(hosts: Hosts) -> None:
     caches.flushall()
     backup_id = past_backup_at(hosts, instance_id, second)
     assert len(kept(hosts, "write-log")) == 2
+    keys = keys_of_logs(hosts, instance_id)
+    assert len(keys) >= 2
+    require_not_in_clear(hosts, SECRET, *keys)
     task_id = restore(hosts, instance_id, backup_id)
     assert ended(client, instance_id, task_id).status == "SUCCESS", hosts.server.log()
     assert present(cache(client, instance_id), KEYS) == KEYS
