@@ -177,8 +177,8 @@ async def test_a_replica_takes_over_only_from_a_primary_that_was_given_up(
             lost.id: None,
         }
 
-    async def look(_: object) -> Any:
-        return INSTANCE, [replica, lost], views()
+    async def instance_and_nodes(_: object) -> Any:
+        return INSTANCE, [replica, lost]
 
     async def views_now(*_: object) -> Any:
         return views()
@@ -192,7 +192,9 @@ async def test_a_replica_takes_over_only_from_a_primary_that_was_given_up(
     monkeypatch.setattr(moves, "_ELECTION_SECONDS", 0)
     monkeypatch.setattr(moves, "latest_successor", latest)
     monkeypatch.setattr(moves.cluster_membership, "take_over", take_over)
-    context: Any = SimpleNamespace(look=look, views=views_now, database=database, access=lambda _: None)
+    context: Any = SimpleNamespace(
+        instance_and_nodes=instance_and_nodes, views=views_now, database=database, access=lambda _: None
+    )
     step: Any = SimpleNamespace(task=None, raise_if_cancelled=lambda: None, measure=lambda **_: None)
     if message:
         with pytest.raises(ActionFailed, match=message) as failed:
@@ -263,21 +265,31 @@ def test_a_lost_host_stays_until_it_has_no_nodes(database: SqlDatabase) -> None:
 def test_a_drain_says_which_instances_wait(database: SqlDatabase) -> None:
     failed = a_task(instance_id=INSTANCE.id, kind=MOVE_NODES.kind, status="FAILED", message="no room", end_time=1)
     running = a_task(id="u", instance_id=INSTANCE.id, kind=MOVE_NODES.kind)
+
+    def leaving() -> dict[str, tuple[int, str]]:
+        with database.read() as connection:
+            return dict(service.leaving(connection, "h2"))
+
+    assert leaving() == {INSTANCE.id: (2, "")}
     with database.write() as connection:
-        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "")}
         tasks.add(connection, failed)
-        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "no room")}
+    assert leaving() == {INSTANCE.id: (2, "no room")}
+    with database.write() as connection:
         instances.change_node(connection, NODES[1].id, should_run=False)
-        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, f"node {NODES[1].id} is stopped; start it")}
+    assert leaving() == {INSTANCE.id: (2, f"node {NODES[1].id} is stopped; start it")}
+    with database.write() as connection:
         instances.change(connection, INSTANCE.id, status="CREATEFAILED")
-        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "it is CREATEFAILED")}
+    assert leaving() == {INSTANCE.id: (2, "it is CREATEFAILED")}
+    with database.write() as connection:
         tasks.add(connection, running)
-        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "")}
+    assert leaving() == {INSTANCE.id: (2, "")}
+    with database.write() as connection:
         task_controls.put(connection, running.id, Control(state="paused"))
-        assert service.leaving(connection, "h2") == {INSTANCE.id: (2, "its task is paused")}
+    assert leaving() == {INSTANCE.id: (2, "its task is paused")}
+    with database.write() as connection:
         instances.change(connection, INSTANCE.id, spec_code="redis.single.xu1.large.1")
         instances.change_certificate(connection, INSTANCE.id, "certificate")
-        assert service.leaving(connection, "h2") == {}
+    assert leaving() == {}
 
 
 def test_a_rebalance_stores_a_task_for_each_instance(database: SqlDatabase) -> None:
