@@ -42,7 +42,7 @@ def test_data_of_a_server_outside_is_migrated(page: Page, server: Server, tmp_pa
         source.client().set("key", "value")
         page.get_by_role("button", name="Migrate from a server").click()
         dialog = page.get_by_role("dialog")
-        dialog.get_by_label("Source").fill(source.address)
+        dialog.get_by_role("textbox", name="Source HOST").fill(source.address)
         dialog.get_by_label("Password").fill(SOURCE_PASSWORD)
         accessible(page)
         dialog.get_by_role("button", name="Start").click()

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.config import Settings
-from cachewright.errors import ApiError
 from cachewright.flavors import SINGLE_CAPACITIES_MB, Flavor, cluster_code, ha_code, offered, parse, single_code
 from cachewright.operations.requests import ResizeRequest
 from cachewright.operations.resize.cost_model import Host
@@ -47,13 +46,13 @@ def test_a_cluster_starts_with_its_slots_shared_among_the_primaries() -> None:
     assert len(bounds) == 3
 
 
-def test_a_node_of_another_host_gets_no_sentinels() -> None:
+@pytest.mark.parametrize("host_name", ["local", "h2"])
+def test_a_node_of_each_host_gets_replicas(host_name: str) -> None:
     (node,) = layout.new_nodes(SETTINGS, "i", SINGLE)
     request = ResizeRequest(spec_code=ha_code("xu1", SINGLE.capacity_mb, 2))
     instance = an_instance(spec_code=SINGLE.spec_code)
-    assert validate(instance, [node], request).params.spec_code == request.spec_code
-    with pytest.raises(ApiError, match="runs on host h2"):
-        validate(instance, [msgspec.structs.replace(node, host_name="h2")], request)
+    placed = msgspec.structs.replace(node, host_name=host_name)
+    assert validate(instance, [placed], request).params.spec_code == request.spec_code
 
 
 def test_nodes_of_a_task_are_known_by_their_ids() -> None:
