@@ -1,7 +1,8 @@
 """Many instances in the record of an installation: some with a running node, the others stopped by their owners.
 
-Both are stored as the product stores them, with the files of their nodes on the hosts. What stopped instances lack is
-data: nobody reads it. The server finds them stopped, and records an incident of each.
+Both are stored as the product stores them, with the files of their nodes on the hosts. Stopped
+instances have no data, because nothing reads it. The server finds that they are stopped, and records an incident for
+each.
 """
 
 import asyncio

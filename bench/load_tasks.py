@@ -1,4 +1,4 @@
-"""Many tasks at the same time: restarts of real nodes, requested at once, with or without the death of a server."""
+"""Many concurrent tasks: restarts of real nodes, requested at the same time. A server may be killed meanwhile."""
 
 import asyncio
 import statistics

@@ -106,7 +106,7 @@ class Agent:
                 if time.monotonic() - swept_at >= _SWEEP_SECONDS:
                     swept_at = time.monotonic()
                     await self._jobs.sweep()
-            except OSError as error:  # a disk that fails now may work later, and would fill if nobody looked any more
+            except OSError as error:  # the disk may work again later, and must not fill then
                 log.warning("what fills the disk of the nodes cannot be deleted: %s", error, extra=RARELY)
             await asyncio.sleep(_DISK_SECONDS)
 

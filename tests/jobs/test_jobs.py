@@ -107,7 +107,7 @@ async def test_an_attempt_finds_the_job_of_the_one_before_and_repeats_a_failure(
 
     monkeypatch.setattr(Storage, "put", slow)
     job = encoded(machine.snapshot())
-    assert await machine.runner.job_state("n", "job", "", 0) is None, "a job is known that nobody has begun"
+    assert await machine.runner.job_state("n", "job", "", 0) is None, "the runner knows a job that was never begun"
     for _ in range(2):
         await machine.runner.begin_job("n", "job", job)
     state = await machine.runner.job_state("n", "job", "", 0.01)

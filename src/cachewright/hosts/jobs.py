@@ -1,7 +1,7 @@
 """Jobs: long work of an agent on the data of one node, which calls begin and ask about.
 
 A call ends within seconds; a snapshot takes minutes. So a call begins a job, further calls ask how far it is, and it
-lives in the process of the agent. If that process ends, nobody knows the job any more, and the server begins it again.
+lives in the process of the agent. If that process ends, the job is lost, and the server begins it again.
 """
 
 from collections.abc import Mapping

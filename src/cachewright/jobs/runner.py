@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 _KEPT_SECONDS = 3600.0
-"""Time for which an ended job is known, if nobody ends it."""
+"""Time for which an ended job is kept if no call ends it."""
 
 _BEGIN_SECONDS = 30.0
 _LEFT_SECONDS = 3 * 24 * 3600.0
@@ -156,7 +156,7 @@ def _sweep(nodes_dir: Path, used: Set[Path]) -> None:
 
 
 def _is_old(folder: Path) -> bool:
-    """Whether nobody has used a folder for days. False if a call has deleted it just now."""
+    """Whether a folder has not been used for days. False if a call has deleted it just now."""
     try:
         return time.time() - folder.stat().st_mtime > _LEFT_SECONDS
     except FileNotFoundError:

@@ -134,8 +134,8 @@ def grants(access: AgentAccess, columns: Mapping[str, Sequence[str]]) -> list[Co
 
 
 def closing(access: AgentAccess) -> list[Composed]:
-    """Return statements after which nobody but the servers creates objects beside their tables. Before PostgreSQL 15,
-    everybody may do so in the schema `public`, also functions that the servers would call."""
+    """Return statements after which only the servers can create objects beside their tables. Before PostgreSQL 15,
+    every role may create objects in the schema `public`, also functions that the servers would call."""
     names = {"t": Identifier(access.tables), "owner": Identifier(access.owner)}
     return [
         SQL("GRANT CREATE ON SCHEMA {t} TO {owner}").format(**names),
