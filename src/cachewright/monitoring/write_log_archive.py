@@ -7,7 +7,7 @@ their disk.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 
 import msgspec
@@ -80,11 +80,10 @@ class WriteLogArchive:
     async def round(self) -> None:
         self._clock()
         wanted = await in_background(self._wanted)
-        await gather_limited(self._follow, wanted, _AT_ONCE)
+        linked = await self._context.host.with_file(LINKS)
+        await gather_limited(lambda one: self._follow(one, linked), wanted, _AT_ONCE)
         followed = {node.id for one in wanted for node in one.nodes}
-        for node_id in await self._context.host.with_file(LINKS) - followed:
-            with suppress(HostSilent):  # it is asked again in the next round
-                await self._context.host.delete_folders(node_id, LINKS)
+        await self._delete_links(linked - followed)
         known = {one.instance.id for one in wanted}
         self._shards = {key: one for key, one in self._shards.items() if key[0] in known}
 
@@ -119,7 +118,13 @@ class WriteLogArchive:
             for one in logs:
                 write_logs.end(connection, one.id, reason)
 
-    async def _follow(self, wanted: _Wanted) -> None:
+    async def _delete_links(self, node_ids: Iterable[str]) -> None:
+        for node_id in node_ids:
+            with suppress(HostSilent):  # it is asked again in the next round
+                await self._context.host.delete_folders(node_id, LINKS)
+
+    async def _follow(self, wanted: _Wanted, linked: Set[str]) -> None:
+        """:param linked: nodes with links."""
         logs, mover = wanted.logs, wanted.mover
         away = node_elsewhere(wanted.nodes)
         if away and self._context.settings.backup_storage is None:
@@ -133,11 +138,11 @@ class WriteLogArchive:
                 return
             may_store, may_begin = space.free >= space.needed, space.free >= space.ample
         if may_store and (mover is None or logs):
-            await self._store(wanted, may_begin=may_begin)
+            await self._store(wanted, linked, may_begin=may_begin)
         if mover is not None:
             await in_background(self._end, logs, f"task {mover.name} {mover.id} may have moved or replaced keys")
 
-    async def _store(self, wanted: _Wanted, *, may_begin: bool) -> None:
+    async def _store(self, wanted: _Wanted, linked: Set[str], *, may_begin: bool) -> None:
         instance, nodes, logs = wanted.instance, wanted.nodes, wanted.logs
         try:
             view = best_view(await self._context.views(instance, nodes))
@@ -167,11 +172,7 @@ class WriteLogArchive:
                 await storing.follow(followed)
             except (*NODE_GONE, NodeRefused, HostSilent, StorageFailed) as error:
                 log.warning("writes of instance %s cannot be stored now: %s", instance.id, error, extra=RARELY)
-        linked = await self._context.host.with_file(LINKS)
-        for node in nodes:
-            if node not in leads.values() and node.id in linked:
-                with suppress(HostSilent):
-                    await self._context.host.delete_folders(node.id, LINKS)
+        await self._delete_links(node.id for node in nodes if node not in leads.values() and node.id in linked)
 
 
 def _latest(wanted: _Wanted, lead: Node, hosts: Mapping[str, str]) -> int:
