@@ -139,8 +139,8 @@ async def test_what_the_kernel_has_ended_is_not_started_again(tmp_path: Path) ->
 async def test_a_source_that_says_that_it_has_grown_does_not_take_the_memory_of_nodes() -> None:
     context: Any = SimpleNamespace(host=SimpleNamespace(resources=lambda: found))
     found = Resources(memory=100, memory_free=5, disk_free=0)
-    await require_host_memory(context)
+    await require_host_memory(context, "a test runs")
     found = Resources(memory=100, memory_free=4, disk_free=0)
     with pytest.raises(ActionFailed) as failed:
-        await require_host_memory(context)
+        await require_host_memory(context, "a test runs")
     assert (failed.value.code, failed.value.final) == (errors.NOT_ENOUGH_MEMORY, True)

@@ -15,7 +15,7 @@ from cachewright.backups.reader import fetch_shard
 from cachewright.backups.storage import BackupDamaged, StorageFailed
 from cachewright.hosts.host import CONFIG, NodeStartFailed
 from cachewright.hosts.resources import end_first, resident_memory
-from cachewright.operations.online_migrations.gateway_limits import limit_gateway
+from cachewright.operations.online_migrations.gateway_limits import limit_gateway, require_host_memory
 from cachewright.operations.online_migrations.run import MigrationRun
 from cachewright.operations.online_migrations.shards import ALL_SLOTS
 from cachewright.tasks.operation import ActionFailed, StepContext
@@ -123,10 +123,7 @@ class ImportFiles:
         process = await self._run.context.host.gateways.process(gateway.name)
         if process is not None and await asyncio.to_thread(resident_memory, process.pid) > most_memory:
             raise _too_large(file, most_memory)
-        host = await asyncio.to_thread(self._run.context.host.resources)
-        if host.has_little_memory:
-            message = f"the host has {host.memory_free} bytes of memory left while {file.name} is loaded"
-            raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
+        await require_host_memory(self._run.context, f"{file.name} is loaded")
 
     async def _failure(self, gateway: Gateway, file: ImportedFile, most_memory: int) -> ActionFailed:
         """Return why a gateway has ended while it loaded its file."""

@@ -34,11 +34,15 @@ async def limit_gateway(context: OperationContext, gateway: Gateway, most_memory
         await asyncio.to_thread(limit_process, process.pid, memory=most, file=most)
 
 
-async def require_host_memory(context: OperationContext) -> None:
-    """Raise ActionFailed DCS.4036 if the host is almost out of memory: a source can claim that its data has grown."""
+async def require_host_memory(context: OperationContext, during: str) -> None:
+    """Raise ActionFailed DCS.4036 if the host is almost out of memory: a source can claim that its data has grown, and
+    the data of a file is not known before it is loaded.
+
+    :param during: what happens now, for people.
+    """
     host = await asyncio.to_thread(context.host.resources)
     if host.has_little_memory:
-        message = f"the host has {host.memory_free} bytes of memory left while the source is replicated"
+        message = f"the host has {host.memory_free} bytes of memory left while {during}"
         raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
 
 

@@ -279,7 +279,7 @@ class MigrationRun:
     async def require_memory(self, state: GatewayState, shard: Shard) -> None:
         """Raise ActionFailed DCS.4036 if a gateway has grown far beyond its source, which may have grown too, or the
         host is almost out of memory. A replica does not enforce a limit of its own."""
-        await require_host_memory(self.context)
+        await require_host_memory(self.context, "the source is replicated")
         if not self._known or state.used_memory <= gateway_memory(self.primary(shard).used_memory):
             return
         with suppress(SourceUnusable):
