@@ -206,7 +206,9 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
             if node.id in halted and not node.should_run:
                 await revival.attempt(node, self._bring_data(context, task, node, taken_over=taken_over))
         files = RestoreFiles(context, task.id)
-        left = [node.id for node in await context.nodes(task.instance_id) if not await delete_new(context, task, node)]
+        left = [
+            node.id for node in await context.nodes(task.instance_id) if not await delete_new(context, task.id, node)
+        ]
         await files.delete(left)
         for node in await context.nodes(task.instance_id):
             if node.id in halted and node.should_run:

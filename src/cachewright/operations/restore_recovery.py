@@ -1,15 +1,19 @@
 """Nodes of a restore that has failed, and what the restore has left with them."""
 
+import logging
 from collections.abc import Awaitable, Iterator
 
 from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import NodeStartFailed
+from cachewright.logs import RARELY
 from cachewright.model.instances import Node
 from cachewright.model.tasks import SubStep, Task
 from cachewright.operations.actions.restore import load_data, new_folder, work_folders
 from cachewright.operations.actions.takeover import clear_replica
 from cachewright.operations.context import OperationContext
 from cachewright.tasks.operation import ActionFailed
+
+log = logging.getLogger(__name__)
 
 
 def nodes_of(task: Task, action: str, *, begun: bool = True) -> set[str]:
@@ -55,10 +59,11 @@ class Revival:
             self.failures.append(f"node {node.id}: {failure}")
 
 
-async def delete_new(context: OperationContext, task: Task, node: Node) -> bool:
-    """Delete what the task has made for a node. False if its host does not answer: the node is as it was."""
+async def delete_new(context: OperationContext, task_id: str, node: Node) -> bool:
+    """Delete what a task has made for a node. False if its host does not answer: the node is as it was."""
     try:
-        await context.host.delete_folders(node.id, new_folder(task.id), *work_folders(task.id, node))
-    except HostSilent:
+        await context.host.delete_folders(node.id, new_folder(task_id), *work_folders(task_id, node))
+    except HostSilent as silent:
+        log.warning("files of restore %s cannot be deleted now: %s", task_id, silent, extra=RARELY)
         return False
     return True

@@ -1,17 +1,12 @@
 """Deletion of what restores have left that ended without a recovery, or whose hosts did not answer at its time."""
 
 import asyncio
-import logging
 
-from cachewright.hosts.calls import HostSilent
-from cachewright.logs import RARELY
 from cachewright.model.instances import Node
-from cachewright.operations.actions.restore import new_folder, work_folders
 from cachewright.operations.context import OperationContext
 from cachewright.operations.restore_files import RestoreFiles, tasks_with_files
+from cachewright.operations.restore_recovery import delete_new
 from cachewright.store import instances, tasks
-
-log = logging.getLogger(__name__)
 
 
 async def sweep(context: OperationContext) -> None:
@@ -26,14 +21,8 @@ async def sweep(context: OperationContext) -> None:
 
     for task_id in await asyncio.to_thread(stale):
         files = RestoreFiles(context, task_id)
-        left = []
-        for node in await _recorded(context, await files.silent_nodes()):
-            try:
-                await context.host.delete_folders(node.id, new_folder(task_id), *work_folders(task_id, node))
-            except HostSilent as silent:
-                log.warning("files of restore %s cannot be deleted now: %s", task_id, silent, extra=RARELY)
-                left.append(node.id)
-        await files.delete(left)
+        nodes = await _recorded(context, await files.silent_nodes())
+        await files.delete([node.id for node in nodes if not await delete_new(context, task_id, node)])
 
 
 async def _recorded(context: OperationContext, node_ids: list[str]) -> list[Node]:
