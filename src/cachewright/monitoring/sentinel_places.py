@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from cachewright.errors import ApiError
 from cachewright.hosts.calls import HostSilent
 from cachewright.logs import RARELY
@@ -60,7 +62,7 @@ class SentinelPlaces:
         self._silent_since = {name: self._silent_since.get(name, now) for name in silent}
         limit = self._context.settings.host_rebuild_seconds
         away = {name for name, since in self._silent_since.items() if now - since >= limit}
-        return sentinel_places.read_hosts(self._context, away, together=together) if away else found
+        return {name: replace(host, is_away=name in away) for name, host in found.items()}
 
 
 def _may_pause(fleet: Sequence[Sentinel], views: Mapping[str, Mapping[str, Watched]], bound: Collection[str]) -> bool:

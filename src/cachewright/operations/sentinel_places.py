@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -29,12 +29,9 @@ def only_here(context: OperationContext, instance_nodes: Iterable[Node]) -> bool
     return not is_loopback(context.host.address) and any(is_loopback(node.host) for node in instance_nodes)
 
 
-def read_hosts(
-    context: OperationContext, away: Collection[str] = (), *, together: bool = False
-) -> Mapping[str, SentinelHost]:
-    """Return all hosts by name. Blocks.
+def read_hosts(context: OperationContext, *, together: bool = False) -> Mapping[str, SentinelHost]:
+    """Return all hosts by name, none of them as away. Blocks.
 
-    :param away: names of hosts that have not reported for so long that their nodes are made again elsewhere.
     :param together: whether only sentinels on the host of the server reach all nodes.
     """
     reporting = context.host.measured()
@@ -46,7 +43,6 @@ def read_hosts(
             address=context.host.address if record.name == EMBEDDED else record.address,
             state=record.state,
             reports=record.name in reporting,
-            is_away=record.name in away,
             runs_sentinels=record.name == EMBEDDED
             or (not together and record.report is not None and record.report.runs_sentinels),
         )
