@@ -78,14 +78,15 @@ class WriteLogRetention:
 
     def _report(self, leaving: _Leaving) -> None:
         """Report instances whose data cannot be restored from as long ago as their owners want."""
+        shortened = set[str]()
         for one, reason in (*leaving.deleted, *leaving.ended):
             if reason is not None:
+                shortened.add(one.instance_id)
                 begin = datetime.fromtimestamp(one.first, UTC)
                 detail = (
                     f"the write log of shard {one.shard} from {begin:%Y-%m-%d %H:%M:%S} UTC on is not kept: {reason}"
                 )
                 self._incidents.report(one.instance_id, _KIND, detail)
-        shortened = {one.instance_id for one, reason in (*leaving.deleted, *leaving.ended) if reason is not None}
         for instance_id in self._incidents.of_kind(_KIND) - leaving.incomplete - shortened:
             self._incidents.clear(instance_id, _KIND)
 
