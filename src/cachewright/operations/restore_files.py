@@ -9,6 +9,8 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -24,6 +26,8 @@ from cachewright.valkey.rdb_check import DamagedSnapshot
 from cachewright.valkey.rdb_cut import Cut
 from cachewright.valkey.rdb_index import RdbIndex, UnreadableSnapshot
 from cachewright.valkey.slots import SlotRange
+
+Stored = TypeVar("Stored")
 
 _PREFIX = "restore-"
 _SILENT = "silent.json"
@@ -96,14 +100,7 @@ class RestoreFiles:
 
     async def keys(self, node_id: str) -> int | None:
         """Return what `store_keys` has stored."""
-
-        def read() -> int | None:
-            try:
-                return msgspec.json.decode((self._folder / f"{node_id}.keys").read_bytes(), type=int)
-            except FileNotFoundError:
-                return None
-
-        return await asyncio.to_thread(read)
+        return await asyncio.to_thread(_stored, self._folder / f"{node_id}.keys", int)
 
     async def delete(self, silent: Sequence[str] = ()) -> None:
         """Delete everything.
@@ -122,19 +119,19 @@ class RestoreFiles:
 
     async def silent_nodes(self) -> list[str]:
         """Return the nodes with which `delete` was called."""
-
-        def read() -> list[str]:
-            try:
-                return msgspec.json.decode((self._folder / _SILENT).read_bytes(), type=list[str])
-            except FileNotFoundError:
-                return []
-
-        return await asyncio.to_thread(read)
+        return await asyncio.to_thread(_stored, self._folder / _SILENT, list[str]) or []
 
 
 def tasks_with_files(context: OperationContext) -> set[str]:
     """Return the ids of the tasks that have files. Blocks."""
     return {path.name.removeprefix(_PREFIX) for path in context.settings.spool_dir.glob(f"{_PREFIX}*")}
+
+
+def _stored(path: Path, kind: type[Stored]) -> Stored | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager
