@@ -7,6 +7,7 @@ from typing import BinaryIO
 import msgspec
 
 from cachewright.backups import writer
+from cachewright.concurrency import end_tasks
 from cachewright.jobs.receiver import SnapshotReceiver
 from cachewright.jobs.spec import SNAPSHOT_FILE, Begun, Checked, CheckSnapshot, Done, ReceiveSnapshot, StoreSnapshot
 from cachewright.jobs.work import Work
@@ -36,8 +37,7 @@ async def receive(work: Work, job: ReceiveSnapshot) -> None:
         try:
             received = await receiver.receive()
         finally:
-            counting.cancel()
-            await asyncio.gather(counting, return_exceptions=True)
+            await end_tasks(counting)
         work.tell(receiver.counted)
         work.tell(received)
     except BaseException:
