@@ -12,6 +12,7 @@ from cachewright.config import Settings
 from cachewright.hosts.jobs import JobState
 from cachewright.hosts.node_folders import delete_folder
 from cachewright.hosts.server_binary import reading_server
+from cachewright.threads import on_storage
 from cachewright.valkey.rdb_check import DamagedSnapshot
 
 _FOLDER_MODE = 0o700
@@ -64,7 +65,7 @@ class Work:
     async def storage(self, url: str) -> Storage:
         """Return the storage of backups. Raises StorageFailed, also if it is not the one in which the server has left
         its mark: a folder must be a mount that the hosts share."""
-        storage = await asyncio.to_thread(Storage.open, url)
+        storage = await on_storage(Storage.open, url)
         await storage.require_mark(is_new=False)
         return storage
 
