@@ -16,6 +16,7 @@ import msgspec
 from cachewright.backups.manifest import Manifest, SavedShard
 from cachewright.backups.reader import fetch_shard
 from cachewright.backups.storage import Storage
+from cachewright.private_files import write_private
 from cachewright.valkey import rdb_check, rdb_cut, rdb_index
 from cachewright.valkey.rdb_cut import Cut, Part
 from cachewright.valkey.rdb_index import RdbIndex
@@ -110,10 +111,7 @@ class SnapshotFiles:
 
     def store_index(self, name: str, index: RdbIndex) -> None:
         """Blocks."""
-        path = self.index(name)
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_bytes(msgspec.json.encode(index))
-        partial.replace(path)
+        write_private(self.index(name), msgspec.json.encode(index))
 
     def _names(self) -> list[str]:
         """Return the names of the snapshots that contain the backup, always in the same order."""
