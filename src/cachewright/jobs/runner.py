@@ -115,10 +115,10 @@ class JobRunner:
 
     async def _perform(self, node_id: str, job_id: str, job: Job, seconds: float) -> JobState:
         await self._begin(node_id, job_id, job)
-        running = self._jobs[job_id]
-        state = await running.work.until("", seconds)
+        work = self._jobs[job_id].work
+        await work.until("", seconds)
         await self._end(job_id)
-        return state if state.has_ended else running.work.state
+        return work.state
 
     async def _state(self, job_id: str, known_stage: str, seconds: float) -> JobState | None:
         found = self._jobs.get(job_id)
