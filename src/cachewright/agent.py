@@ -213,8 +213,11 @@ class Agent:
             await in_background(self._records.deleted, node_id)
 
     def _measured(self) -> HostReport:
-        report = msgspec.structs.replace(report_of(self._host), clock_offset=self._records.clock_offset())
-        return msgspec.structs.replace(report, runs_sentinels=self._records.may_run_sentinels())
+        return msgspec.structs.replace(
+            report_of(self._host),
+            clock_offset=self._records.clock_offset(),
+            runs_sentinels=self._records.may_run_sentinels(),
+        )
 
 
 def _shown(processes: Mapping[str, ProcessInfo]) -> dict[str, tuple[int, float]]:
