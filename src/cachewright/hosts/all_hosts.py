@@ -4,15 +4,12 @@ A method goes to the host that is recorded for the node, or that has the address
 server. What all agents see of their processes comes with their reports.
 """
 
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from cachewright.hosts.agent_reports import AgentReports
 from cachewright.hosts.all_processes import AllProcesses, AllSentinels
 from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.client_firewall import ClientFirewall
@@ -31,23 +28,10 @@ from cachewright.hosts.jobs import JobState
 from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.remote import HostCalls, RemoteHost, RemoteProcesses
 from cachewright.hosts.resources import Resources
-from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
+from cachewright.model.hosts import EMBEDDED, HostReport
 from cachewright.store import hosts, sentinels
 from cachewright.store.database import Database
 from cachewright.threads import in_background
-
-SILENT_SECONDS = 10.0
-"""Time without a report after which a host counts as silent."""
-
-_READ_SECONDS = 0.25
-_CLOCK_SECONDS = 10.0
-
-
-class _Seen(msgspec.Struct):
-    """:ivar changed_at: time at which its last report was read, in seconds of the monotonic clock."""
-
-    record: HostRecord
-    changed_at: float
 
 
 class AllHosts(AllProcesses):
@@ -57,11 +41,7 @@ class AllHosts(AllProcesses):
         self._local = local
         self._database = database
         self._calls = calls
-        self._lock = threading.Lock()
-        self._read_at = float("-inf")
-        self._seen: dict[str, _Seen] = {}
-        self._clock_offset = 0.0
-        self._offset_at = float("-inf")
+        self._reports = AgentReports(database)
         self._hosts_of_nodes: dict[str, str] = {}
         self._sentinels = AllSentinels(
             local.sentinels, self._host_of_sentinel, self._sentinels_of, self._reported_sentinels
@@ -126,7 +106,7 @@ class AllHosts(AllProcesses):
     async def processes(self) -> Mapping[str, ProcessInfo]:
         found = dict(await self._local.processes())
         for host, report in (await in_background(self._reports_of_nodes)).items():
-            ahead = self._clock_ahead(host)
+            ahead = self._reports.clock_ahead(host)
             for name, process in report.processes.items():
                 if self._hosts_of_nodes.get(name) == host:
                     found[name] = ProcessInfo(*process).seen_from_a_clock_behind(ahead)
@@ -209,11 +189,11 @@ class AllHosts(AllProcesses):
 
     def hold_port(self, address: str, port: int) -> None:
         """No effect on other hosts: an agent shares its machine with no other server."""
-        if self._is_local(address):
+        if self._other_at(address) is None:
             self._local.hold_port(address, port)
 
     def release_port(self, address: str, port: int) -> None:
-        if self._is_local(address):
+        if self._other_at(address) is None:
             self._local.release_port(address, port)
 
     def resources(self) -> Resources:
@@ -227,14 +207,14 @@ class AllHosts(AllProcesses):
 
     def measured(self) -> Mapping[str, MeasuredHost]:
         found = dict(self._local.measured()) if self._database.claim.is_held else {}
-        for name, (address, report) in self._reports(alive=True).items():
+        for name, (address, report) in self._reports.all(alive=True).items():
             resources = Resources(memory=report.memory, memory_free=report.memory_free, disk_free=report.disk_free)
             found[name] = MeasuredHost(address, resources, report.tls)
         return found
 
     def server_versions(self) -> Sequence[str]:
         """The versions that all hosts can run; those of this machine if there are none."""
-        own, reports = self._local.server_versions(), self._reports().values()
+        own, reports = self._local.server_versions(), self._reports.all().values()
         common = [version for version in own if all(version in report.server_versions for _, report in reports)]
         return common or own
 
@@ -273,7 +253,7 @@ class AllHosts(AllProcesses):
 
     def _sentinels_of(self, name: str) -> RemoteProcesses:
         self._database.claim.require()
-        latest, ahead = partial(self._latest, name), partial(self._clock_ahead, name)
+        latest, ahead = partial(self._reports.latest, name), partial(self._reports.clock_ahead, name)
         return RemoteProcesses(name, self._calls, latest, ahead, "sentinels")
 
     def _reported_sentinels(self) -> Mapping[str, ProcessInfo]:
@@ -282,8 +262,8 @@ class AllHosts(AllProcesses):
         found = {}
         with self._database.read() as connection:
             places = sentinels.places(connection)
-        for host, (_, report) in self._reports().items():
-            ahead = self._clock_ahead(host)
+        for host, (_, report) in self._reports.all().items():
+            ahead = self._reports.clock_ahead(host)
             for name, process in report.sentinels.items():
                 if places.get(name) != host:
                     continue
@@ -291,70 +271,24 @@ class AllHosts(AllProcesses):
         return found
 
     def _remote(self, name: str) -> RemoteHost:
-        return RemoteHost(name, self._calls, partial(self._latest, name), partial(self._clock_ahead, name))
-
-    def _latest(self, name: str) -> HostReport:
-        """Return the latest report of an agent. Raises HostSilent while it does not report."""
-        _, report = self._reports(alive=True).get(name, ("", None))
-        if report is None:
-            raise HostSilent(f"host {name} does not report")
-        return report
-
-    def _clock_ahead(self, name: str) -> float:
-        """Return by how many seconds the clock of a host is ahead of this machine's, as last measured."""
-        seen = self._seen.get(name)
-        report = seen.record.report if seen else None
-        return self._clock_offset - report.clock_offset if report else 0.0
+        latest, ahead = partial(self._reports.latest, name), partial(self._reports.clock_ahead, name)
+        return RemoteHost(name, self._calls, latest, ahead)
 
     def _at(self, address: str) -> Host | RemoteHost:
-        self._refresh()
-        for name, seen in list(self._seen.items()):
-            if seen.record.address == address != self._local.address:
-                return self._remote(name)
-        return self._local
+        self._reports.refresh()
+        name = self._other_at(address)
+        return self._local if name is None else self._remote(name)
 
-    def _is_local(self, address: str) -> bool:
-        others = [seen.record.address for seen in list(self._seen.values())]
-        return address == self._local.address or address not in others
-
-    def _reports(self, *, alive: bool = False) -> dict[str, tuple[str, HostReport]]:
-        """Return address and latest report of each other host; with `alive`, of those that are not silent. Blocks."""
-        self._refresh()
-        now = time.monotonic()
-        return {
-            name: (seen.record.address, seen.record.report)
-            for name, seen in list(self._seen.items())
-            if seen.record.report is not None and (not alive or _is_alive(seen, now))
-        }
+    def _other_at(self, address: str) -> str | None:
+        """Return the name of the other host with this address; None for that of the server. Does not block."""
+        return None if address == self._local.address else self._reports.host_at(address)
 
     def _reports_of_nodes(self) -> dict[str, HostReport]:
         """Return the latest report of each other host, and learn the hosts of the nodes in them: what an agent says of
         nodes of other hosts has no effect. Blocks."""
-        reports = {name: report for name, (_, report) in self._reports().items()}
+        reports = {name: report for name, (_, report) in self._reports.all().items()}
         reported = {node_id for report in reports.values() for node_id in (*report.processes, *report.configured)}
         if reported - self._hosts_of_nodes.keys():
             with self._database.read() as connection:
                 self._hosts_of_nodes |= hosts.by_node(connection)
         return reports
-
-    def _refresh(self) -> None:
-        """Read the reports, if they were not read just now."""
-        with self._lock:
-            now = time.monotonic()
-            if now - self._read_at < _READ_SECONDS:
-                return
-            with self._database.read() as connection:
-                if now - self._offset_at >= _CLOCK_SECONDS:
-                    self._clock_offset, self._offset_at = hosts.clock_offset(connection), now
-                records = [record for record in hosts.every(connection) if record.name != EMBEDDED]
-            seen = {}
-            for record in records:
-                before = self._seen.get(record.name)
-                is_new = before is None or before.record.seen_at != record.seen_at
-                seen[record.name] = _Seen(record, now if before is None or is_new else before.changed_at)
-            self._seen, self._read_at = seen, now
-
-
-def _is_alive(seen: _Seen, now: float) -> bool:
-    """Whether a host reports. What a lost one says has no effect: its nodes may run elsewhere now."""
-    return seen.record.state != "lost" and now - seen.changed_at < SILENT_SECONDS

@@ -11,7 +11,7 @@ import cachewright
 from cachewright.clock import now_ms
 from cachewright.config import Settings
 from cachewright.hosts.addresses import is_loopback
-from cachewright.hosts.all_hosts import SILENT_SECONDS
+from cachewright.hosts.agent_reports import SILENT_SECONDS
 from cachewright.hosts.host import Host
 from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport, HostState
 from cachewright.model.identity import Principal

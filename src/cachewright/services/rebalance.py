@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
-from cachewright.hosts.all_hosts import SILENT_SECONDS
+from cachewright.hosts.agent_reports import SILENT_SECONDS
 from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Node

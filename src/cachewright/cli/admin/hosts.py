@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from cachewright.cli.admin import agent_roles
 from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
-from cachewright.hosts.all_hosts import SILENT_SECONDS
+from cachewright.hosts.agent_reports import SILENT_SECONDS
 from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.services import hosts as service
 from cachewright.services import rebalance as balancing
