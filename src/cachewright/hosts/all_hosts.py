@@ -104,13 +104,10 @@ class AllHosts(AllProcesses):
         return self._local.cpus
 
     async def processes(self) -> Mapping[str, ProcessInfo]:
-        found = dict(await self._local.processes())
-        for host, report in (await in_background(self._reports_of_nodes)).items():
-            ahead = self._reports.clock_ahead(host)
-            for name, process in report.processes.items():
-                if self._hosts_of_nodes.get(name) == host:
-                    found[name] = ProcessInfo(*process).seen_from_a_clock_behind(ahead)
-        return found
+        own = await self._local.processes()
+        reports = await in_background(self._reports_of_nodes)
+        reported = {host: report.processes for host, report in reports.items()}
+        return {**own, **self._where_recorded(reported, self._hosts_of_nodes)}
 
     async def with_file(self, file: str) -> frozenset[str]:
         """Includes nodes on other hosts if `file` is their configuration or the folder of their write logs."""
@@ -259,16 +256,25 @@ class AllHosts(AllProcesses):
     def _reported_sentinels(self) -> Mapping[str, ProcessInfo]:
         """Return those that run where they are recorded. The last report of a lost host names one that has another host
         now."""
-        found = {}
         with self._database.read() as connection:
             places = sentinels.places(connection)
-        for host, (_, report) in self._reports.all().items():
-            ahead = self._reports.clock_ahead(host)
-            for name, process in report.sentinels.items():
-                if places.get(name) != host:
-                    continue
-                found[name] = ProcessInfo(*process).seen_from_a_clock_behind(ahead)
-        return found
+        reported = {host: report.sentinels for host, (_, report) in self._reports.all().items()}
+        return self._where_recorded(reported, places)
+
+    def _where_recorded(
+        self, reported: Mapping[str, Mapping[str, tuple[int, float]]], places: Mapping[str, str]
+    ) -> dict[str, ProcessInfo]:
+        """Return the reported processes that run where they are recorded, with times of the clock of this machine.
+
+        :param reported: processes by name, by the host that reports them.
+        :param places: the recorded hosts, by name of the process.
+        """
+        return {
+            name: ProcessInfo(*process).seen_from_a_clock_behind(self._reports.clock_ahead(host))
+            for host, processes in reported.items()
+            for name, process in processes.items()
+            if places.get(name) == host
+        }
 
     def _remote(self, name: str) -> RemoteHost:
         latest, ahead = partial(self._reports.latest, name), partial(self._reports.clock_ahead, name)
