@@ -181,6 +181,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.data_dir / "metrics.token"
 
     @property
+    def valkey_binaries(self) -> tuple[Path, ...]:
+        """The servers that nodes can run, the default first."""
+        return (self.valkey_binary, *self.other_valkey_binaries)
+
+    @property
     def nodes_dir(self) -> Path:
         return self.data_dir / "nodes"
 

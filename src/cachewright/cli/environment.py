@@ -33,7 +33,7 @@ def require(settings: Settings) -> None:
         raise StartupError(f"--node-address {settings.node_host} is no address of this host")
     _require_rate(settings.change_rate_limit)
     try:
-        for binary in (settings.valkey_binary, *settings.other_valkey_binaries):
+        for binary in settings.valkey_binaries:
             require_version(binary)
     except UnusableServer as unusable:
         raise StartupError(str(unusable)) from unusable

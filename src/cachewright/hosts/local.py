@@ -216,7 +216,7 @@ class LocalHost(LocalProcesses):
         return list(self._servers())
 
     def _servers(self) -> dict[str, Path]:
-        return servers_by_version([self._settings.valkey_binary, *self._settings.other_valkey_binaries])
+        return servers_by_version(self._settings.valkey_binaries)
 
     def _server_of(self, node_id: str) -> Path:
         """Return the valkey-server that the node runs."""

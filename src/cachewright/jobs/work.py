@@ -72,7 +72,7 @@ class Work:
     def server_that_reads(self, version: str) -> Path:
         """Return the valkey-server of this machine that reads snapshots of this version. Raises DamagedSnapshot without
         one. Blocks."""
-        found = reading_server((self.settings.valkey_binary, *self.settings.other_valkey_binaries), version)
+        found = reading_server(self.settings.valkey_binaries, version)
         if found is None:
             raise DamagedSnapshot(f"no valkey-server of version {version} or later is there to read it")
         return found[1]

@@ -78,7 +78,7 @@ class OperationContext(msgspec.Struct, frozen=True):
     def server_that_reads(self, version: str) -> tuple[str, Path]:
         """Return version and path of the valkey-server that reads snapshots of this version: its own, or a newer one.
         Blocks. ActionFailed DCS.9015 without one."""
-        found = reading_server((self.settings.valkey_binary, *self.settings.other_valkey_binaries), version)
+        found = reading_server(self.settings.valkey_binaries, version)
         if found is None:
             message = f"no valkey-server of version {version} or later is there to read the snapshot"
             raise ActionFailed(errors.BACKUP_DAMAGED, message, True)
