@@ -2,7 +2,7 @@
 
 import msgspec
 
-from cachewright.clock import rfc3339
+from cachewright.api.schemas import iso, rfc3339
 from cachewright.model.servers import Takeover, TakeoverCause
 from cachewright.services.servers import ServerDetails, ServerOverview
 
@@ -79,7 +79,7 @@ def shown_server(details: ServerDetails) -> ShownServer:
         listen=record.listen,
         started_at=rfc3339(record.started_at),
         performs_tasks=details.performs_tasks,
-        performs_since=rfc3339(details.performs_since) if details.performs_since else None,
+        performs_since=iso(details.performs_since),
         epoch=record.epoch,
         seen_at=rfc3339(record.seen_at),
         seen_seconds=round(details.seen_seconds, 1),
@@ -95,5 +95,5 @@ def shown_takeover(takeover: Takeover) -> ShownTakeover:
         pid=takeover.pid,
         cause=takeover.cause,
         began_at=rfc3339(takeover.began_at),
-        ended_at=rfc3339(takeover.ended_at) if takeover.ended_at else None,
+        ended_at=iso(takeover.ended_at),
     )
