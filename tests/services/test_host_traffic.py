@@ -52,7 +52,7 @@ def node(number: int, host_name: str, *, tls: bool) -> Node:
 
 def shown(database: Database) -> dict[str, str]:
     with database.read() as connection:
-        return {name: of_host.shown for name, of_host in traffic(connection).items()}
+        return {name: of_host.shown for name, of_host in traffic(connection, hosts.every(connection)).items()}
 
 
 def findings(settings: Settings) -> list[tuple[str, str]]:

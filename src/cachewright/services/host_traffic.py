@@ -1,10 +1,11 @@
 """Whether traffic between hosts is encrypted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
+from cachewright.model.hosts import HostRecord
 from cachewright.store import hosts
 
 
@@ -34,11 +35,16 @@ class HostTraffic(msgspec.Struct, frozen=True, kw_only=True):
         return f"plain for {self.plain} of {self.nodes} nodes" if self.plain else "encrypted"
 
 
-def traffic(connection: sa.Connection) -> Mapping[str, HostTraffic]:
-    """Return the traffic of each host that has reported, by name; nothing while the server has one machine."""
-    every, counts = hosts.every(connection), hosts.crossing_nodes(connection)
+def traffic(connection: sa.Connection, every: Sequence[HostRecord]) -> Mapping[str, HostTraffic]:
+    """Return the traffic of each host that has reported, by name; nothing while the server has one machine.
+
+    :param every: all hosts.
+    """
+    if len(every) <= 1:
+        return {}
+    counts = hosts.crossing_nodes(connection)
     found = {}
-    for host in every if len(every) > 1 else ():
+    for host in every:
         if host.report is not None:
             nodes, plain = counts.get(host.name, (0, 0))
             found[host.name] = HostTraffic(has_tls=host.report.tls, nodes=nodes, plain=plain)

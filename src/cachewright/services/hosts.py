@@ -85,7 +85,8 @@ class HostQueries(msgspec.Struct, frozen=True):
             use = node_placement.allocated_by_host(connection)
             counts = hosts.node_counts(connection)
             own = instances.nodes_by_host(connection, principal.project_id)
-            moving, between = _moving(connection), traffic(connection)
+            moving, every = _moving(connection), hosts.every(connection)
+            between = traffic(connection, every)
             return [
                 HostDetails(
                     record=record,
@@ -97,7 +98,7 @@ class HostQueries(msgspec.Struct, frozen=True):
                     unreached=unreached.get(record.name, 0),
                     traffic=between.get(record.name),
                 )
-                for record in hosts.every(connection)
+                for record in every
             ]
 
 

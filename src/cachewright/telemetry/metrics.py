@@ -186,8 +186,8 @@ class Metrics:
             unfinished = counts.unfinished_tasks(connection)
             statuses = counts.instances_of_all(connection)
             waiting = counts.waiting_deliveries(connection)
-            hosted, between = hosts.node_counts(connection), traffic(connection)
-            states = [(host.name, host.zone, host.state) for host in hosts.every(connection)]
+            hosted, every = hosts.node_counts(connection), hosts.every(connection)
+            between = traffic(connection, every)
             last = backups.last_good(connection)
             stored = {"backups": backups.sizes(connection), "write_logs": write_logs.sizes(connection)}
             logged = [one.id for one in instances.with_attribute(connection, ATTRIBUTE)]
@@ -207,7 +207,7 @@ class Metrics:
             "cachewright_host_nodes",
             "Nodes of all projects on each host.",
             labels,
-            ((of, hosted.get(of[0], 0)) for of in states),
+            (((host.name, host.zone, host.state), hosted.get(host.name, 0)) for host in every),
         )
         yield gauge(
             "cachewright_host_plain_nodes",

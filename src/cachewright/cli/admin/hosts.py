@@ -235,7 +235,8 @@ def _require_seen_at(connection: sa.Connection, name: str, seen_at: int | None) 
 def _rows(folder: DataDirectory) -> list[dict[str, object]]:
     with folder.read() as connection:
         counts, now = hosts.node_counts(connection), server_records.now(connection)
-        between = traffic(connection)
+        every = hosts.every(connection)
+        between = traffic(connection, every)
         return [
             {
                 "name": host.name,
@@ -252,7 +253,7 @@ def _rows(folder: DataDirectory) -> list[dict[str, object]]:
                 "own_role": host.report.has_own_role if host.report else "",
                 "seen_at": _date(host.seen_at) if host.seen_at else "",
             }
-            for host in hosts.every(connection)
+            for host in every
         ]
 
 

@@ -62,7 +62,8 @@ def check_hosts(settings: Settings) -> Iterator[Finding]:
     database there is no finding."""
 
     def query(connection: sa.Connection) -> tuple[list[HostRecord], int, Mapping[str, HostTraffic]]:
-        return hosts.every(connection), server_records.now(connection), traffic(connection)
+        every = hosts.every(connection)
+        return every, server_records.now(connection), traffic(connection, every)
 
     read = _read(settings, query)
     if read is None:
