@@ -71,9 +71,7 @@ class AgentRecords:
     def sentinels(self) -> list[str]:
         """Return the sentinels that belong to this host; none if it was removed or given up."""
         with self._read() as connection:
-            record = hosts.get(connection, self._host)
-            is_kept = record is not None and record.state != "lost"
-            return sentinels.on_host(connection, self._host) if is_kept else []
+            return [] if self._is_given_up(connection) else sentinels.on_host(connection, self._host)
 
     def may_run_sentinels(self) -> bool:
         """Whether the role may read where sentinels run."""
@@ -111,7 +109,10 @@ class AgentRecords:
     def is_given_up(self) -> bool:
         """Whether the host was removed or given up."""
         with self._read() as connection:
-            record = hosts.get(connection, self._host)
+            return self._is_given_up(connection)
+
+    def _is_given_up(self, connection: sa.Connection) -> bool:
+        record = hosts.get(connection, self._host)
         return record is None or record.state == "lost"
 
     @contextmanager
