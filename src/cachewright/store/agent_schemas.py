@@ -64,12 +64,12 @@ class AgentSchemas:
         with self._database.write_unordered() as connection:
             connection.exec_driver_sql(_ONE_AT_A_TIME)
             columns = _columns(connection, access.name)
-            statements = [*agent_access.objects(access), *agent_access.grants(access, columns)]
-            comment = f"{_MARK}, {_digest(statements)}"
+            objects, grants = agent_access.objects(access), agent_access.grants(access, columns)
+            comment = f"{_MARK}, {_digest([*objects, *grants])}"
             if _comment(connection, access.name) != comment:
-                _run(connection, agent_access.objects(access))
+                _run(connection, objects)
                 if has_role(connection, access.name):
-                    _run(connection, agent_access.grants(access, columns))
+                    _run(connection, grants)
                 marking = SQL("COMMENT ON SCHEMA {} IS {}").format(Identifier(access.name), Literal(comment))
                 _run(connection, [marking])
         return access
@@ -130,9 +130,8 @@ def grant(connection: sa.Connection, access: AgentAccess, password: str | None) 
     """
     verifier = _verifier(connection, access.name, password) if password is not None else None
     exists = has_role(connection, access.name)
-    is_open = connection.exec_driver_sql(_OPEN_TO_ALL, (access.tables,)).one_or_none() is not None
     return [
-        *(agent_access.closing(access) if is_open else ()),
+        *(agent_access.closing(access) if _is_open(connection, access) else ()),
         *agent_access.login(access, exists=exists, verifier=verifier),
         *agent_access.grants(access, _columns(connection, access.name)),
     ]
@@ -140,8 +139,7 @@ def grant(connection: sa.Connection, access: AgentAccess, password: str | None) 
 
 def is_open_to_all(connection: sa.Connection) -> bool:
     """Whether every role may create objects beside the tables of Cachewright."""
-    tables = find_access(connection, "").tables
-    return connection.exec_driver_sql(_OPEN_TO_ALL, (tables,)).one_or_none() is not None
+    return _is_open(connection, find_access(connection, ""))
 
 
 def run_for_role(connection: sa.Connection, statements: Iterable[Composed]) -> None:
@@ -168,6 +166,10 @@ def writers(connection: sa.Connection) -> list[str]:
         AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE') ORDER BY 1
     """
     return [str(name) for name in connection.exec_driver_sql(query).scalars()]
+
+
+def _is_open(connection: sa.Connection, access: AgentAccess) -> bool:
+    return connection.exec_driver_sql(_OPEN_TO_ALL, (access.tables,)).one_or_none() is not None
 
 
 def _used_names(connection: sa.Connection) -> Collection[str]:
