@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import cachewright
-from cachewright.cli.doctor import machines
+from cachewright.cli.doctor import records
 from cachewright.cli.doctor.finding import Finding
 from cachewright.cli.doctor.machines import check_hosts, check_reach, check_servers
 from cachewright.config import Settings
@@ -135,5 +135,5 @@ def test_a_database_that_is_lost_after_it_was_opened_is_no_error(
             raise DatabaseUnavailable("it is gone")
 
     monkeypatch.setattr(opened, "read", read)
-    monkeypatch.setattr(machines, "open_in_use", lambda _: opened)
+    monkeypatch.setattr(records, "open_in_use", lambda _: opened)
     assert list(check(settings)) == []

@@ -137,6 +137,11 @@ def grant(connection: sa.Connection, access: AgentAccess, password: str | None) 
     ]
 
 
+def are_possible(connection: sa.Connection) -> bool:
+    """Whether agents can use this database."""
+    return connection.dialect.name == "postgresql"
+
+
 def is_open_to_all(connection: sa.Connection) -> bool:
     """Whether every role may create objects beside the tables of Cachewright."""
     return _is_open(connection, find_access(connection, ""))

@@ -1,16 +1,14 @@
 """Checks of the roles by which agents use a PostgreSQL database."""
 
 from collections.abc import Iterator
-from contextlib import closing
+
+import sqlalchemy as sa
 
 from cachewright.cli.doctor.finding import Finding
+from cachewright.cli.doctor.records import read
 from cachewright.config import Settings
-from cachewright.errors import DatabaseUnavailable
-from cachewright.model.hosts import EMBEDDED
+from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.store import agent_schemas, hosts
-from cachewright.store.database import DatabaseNotReady
-from cachewright.store.encryption import WrongKey
-from cachewright.store.opening import open_in_use
 
 _NAME = "agents"
 
@@ -18,15 +16,16 @@ _NAME = "agents"
 def check_agents(settings: Settings) -> Iterator[Finding]:
     """Check that no agent can disturb other hosts. Without a readable database, or without agents, there is no
     finding."""
-    try:
-        with closing(open_in_use(settings)) as database, database.read() as connection:
-            agents = [host for host in hosts.every(connection) if host.name != EMBEDDED]
-            if not agents or not database.is_shared:
-                return
-            writers = agent_schemas.writers(connection)
-            is_open = agent_schemas.is_open_to_all(connection)
-    except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
+
+    def query(connection: sa.Connection) -> tuple[list[HostRecord], list[str], bool] | None:
+        agents = [host for host in hosts.every(connection) if host.name != EMBEDDED]
+        if not agents or not agent_schemas.are_possible(connection):
+            return None
+        return agents, agent_schemas.writers(connection), agent_schemas.is_open_to_all(connection)
+
+    if (found := read(settings, query)) is None:
         return
+    agents, writers, is_open = found
     sharing = [host.name for host in agents if host.report and not host.report.has_own_role]
     for name in sharing:
         message = f"the agent of host {name} uses a role that agents share, which can disturb all tasks and hosts"

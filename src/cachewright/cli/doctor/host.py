@@ -3,21 +3,17 @@
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from pathlib import Path
 
 from cachewright.cli.doctor.finding import Finding, State
+from cachewright.cli.doctor.records import read
 from cachewright.config import Settings
-from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts.client_firewall import FirewallFailed
 from cachewright.hosts.host_users import exposures
 from cachewright.hosts.local import client_firewall
 from cachewright.hosts.node_environment import describe
 from cachewright.hosts.server_binary import UnusableServer, has_tls, require_version
 from cachewright.services.instance_queries import count_by_tls
-from cachewright.store.database import DatabaseNotReady
-from cachewright.store.encryption import WrongKey
-from cachewright.store.opening import open_in_use
 
 _OPEN_FILES = 4096
 
@@ -91,13 +87,7 @@ def check_limits(_: Settings) -> Iterator[Finding]:
 
 def check_other_users(settings: Settings) -> Iterator[Finding]:
     """Check risks by other users of the host. Without a readable database, only the server binary is checked."""
-    with_tls = without_tls = 0
-    with (
-        suppress(DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError),
-        closing(open_in_use(settings)) as database,
-        database.read() as connection,
-    ):
-        with_tls, without_tls = count_by_tls(connection)
+    with_tls, without_tls = read(settings, count_by_tls) or (0, 0)
     tls = has_tls(settings.valkey_binary)
     found = exposures(tls=tls, instances_with_tls=with_tls, instances_without_tls=without_tls)
     for risk in found:

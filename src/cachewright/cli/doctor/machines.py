@@ -2,28 +2,21 @@
 
 import socket
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from typing import TypeVar
 
 import sqlalchemy as sa
 
 import cachewright
 from cachewright.cli.doctor.finding import Finding
+from cachewright.cli.doctor.records import read
 from cachewright.config import Settings
-from cachewright.errors import DatabaseUnavailable
 from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.model.instances import Node
 from cachewright.services import servers
 from cachewright.services.host_traffic import HostTraffic, traffic
 from cachewright.services.hosts import silent_seconds
 from cachewright.store import hosts, instances, server_records
-from cachewright.store.database import DatabaseNotReady
-from cachewright.store.encryption import WrongKey
-from cachewright.store.opening import open_in_use
-
-Read = TypeVar("Read")
 
 _CONNECT_SECONDS = 2.0
 _AT_ONCE = 32
@@ -32,7 +25,7 @@ _AT_ONCE = 32
 def check_servers(settings: Settings) -> Iterator[Finding]:
     """Check that a server performs tasks, and that none has ended without being stopped. Without a readable database
     there is no finding; `check_database` reports that."""
-    found = _read(settings, servers.overview)
+    found = read(settings, servers.overview)
     if found is None:
         return
     for details in found.servers:
@@ -65,10 +58,9 @@ def check_hosts(settings: Settings) -> Iterator[Finding]:
         every = hosts.every(connection)
         return every, server_records.now(connection), traffic(connection, every)
 
-    read = _read(settings, query)
-    if read is None:
+    if (records := read(settings, query)) is None:
         return
-    found, now, between = read
+    found, now, between = records
     active = [host.name for host in found if host.state == "active"]
     for host in found:
         if host.state == "lost":
@@ -104,7 +96,7 @@ def _traffic(between: Mapping[str, HostTraffic]) -> Iterator[Finding]:
 def check_reach(settings: Settings) -> Iterator[Finding]:
     """Check that this machine reaches the nodes that run on other hosts. Without any there is no finding."""
     by_host: dict[str, list[Node]] = defaultdict(list)
-    for node in _read(settings, _running_elsewhere) or ():
+    for node in read(settings, _running_elsewhere) or ():
         by_host[node.host_name].append(node)
     for name, there in sorted(by_host.items()):
         refusals = _refusals(there)
@@ -128,15 +120,6 @@ def _running_elsewhere(connection: sa.Connection) -> list[Node]:
     running = {node_id for host in reporting if host.report for node_id in host.report.processes}
     nodes = instances.nodes_beside(connection, names)
     return [node for node in nodes if node.host_name in names and node.id in running]
-
-
-def _read(settings: Settings, query: Callable[[sa.Connection], Read]) -> Read | None:
-    """Return the result of a query; None if the database cannot be read, or is lost meanwhile."""
-    try:
-        with closing(open_in_use(settings)) as database, database.read() as connection:
-            return query(connection)
-    except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
-        return None
 
 
 def _refusals(nodes: Sequence[Node]) -> list[str]:

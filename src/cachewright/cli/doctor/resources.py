@@ -1,17 +1,13 @@
 """Checks of memory and disk."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 from cachewright.cli.doctor.finding import Finding
+from cachewright.cli.doctor.records import read
 from cachewright.config import Settings
-from cachewright.errors import DatabaseUnavailable
 from cachewright.hosts.resources import resources, total_memory
 from cachewright.operations import admission
-from cachewright.store.database import DatabaseNotReady
-from cachewright.store.encryption import WrongKey
-from cachewright.store.opening import open_in_use
 
 _GIGABYTE = 2**30
 
@@ -27,11 +23,10 @@ def check_memory(settings: Settings) -> Iterator[Finding]:
 
 def check_allocated(settings: Settings) -> Iterator[Finding]:
     """Check allocated memory. Without a readable database there is no finding; `check_database` reports that."""
-    try:
-        with closing(open_in_use(settings)) as database, database.read() as connection:
-            _, host = admission.allocated(connection, "")
-    except (DatabaseNotReady, DatabaseUnavailable, WrongKey, OSError):
+    allocated = read(settings, lambda connection: admission.allocated(connection, ""))
+    if allocated is None:
         return
+    _, host = allocated
     needed, there = host.size.host_memory / _GIGABYTE, total_memory() / _GIGABYTE
     message = f"{needed:.1f} GB are allocated to {host.size.nodes} nodes, the host has {there:.1f} GB"
     if needed > there:
