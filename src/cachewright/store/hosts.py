@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from cachewright.clock import now_ms
 from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
+from cachewright.store.database_time import database_seconds
 from cachewright.store.postgres import SHORT_WAITS
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import hosts, nodes, stale_nodes
@@ -69,9 +70,7 @@ def report(connection: sa.Connection, name: str, address: str, found: HostReport
 def clock_offset(connection: sa.Connection) -> float:
     """Return by how many seconds the clock of the database is ahead of this machine's. For PostgreSQL."""
     before = time.time()
-    database: float = connection.execute(
-        sa.select(sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float))
-    ).scalar_one()
+    database = database_seconds(connection)
     return database - (before + time.time()) / 2
 
 

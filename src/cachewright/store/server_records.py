@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from cachewright.clock import now_ms
 from cachewright.model.servers import ServerRecord, Takeover, TakeoverCause
+from cachewright.store.database_time import database_seconds
 from cachewright.store.rows import from_row, to_row
 from cachewright.store.tables import servers, takeovers
 
@@ -72,7 +73,4 @@ def now(connection: sa.Connection) -> int:
     clocks."""
     if connection.dialect.name != "postgresql":
         return now_ms()
-    seconds: float = connection.execute(
-        sa.select(sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float))
-    ).scalar_one()
-    return int(seconds * 1000)
+    return int(database_seconds(connection) * 1000)
