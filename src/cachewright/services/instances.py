@@ -22,7 +22,7 @@ from cachewright.operations.client_access import NO_TLS
 from cachewright.operations.create import CREATE, room_for_new
 from cachewright.operations.proxies import NO_HAPROXY
 from cachewright.operations.requests import CreateRequest
-from cachewright.operations.restore_content import needs_slot_order
+from cachewright.operations.restore_content import BackupContent, needs_slot_order
 from cachewright.placement.port_reservation import reserve
 from cachewright.services.new_tasks import add_task
 from cachewright.services.templates import template_of
@@ -73,8 +73,8 @@ class InstanceService(msgspec.Struct, frozen=True):
             admission.require_room(connection, limits, principal.project_id, room)
             zones = request.attributes.get("az_codes", ())
             _require_zones_of(connection, only, zones)
-            every, tls = [node for own in new for node in own], is_cluster and request.enable_ssl
-            placed = node_placement.place(connection, limits, every, zones, only=only, tls=tls)
+            every, needs_tls = [node for own in new for node in own], is_cluster and request.enable_ssl
+            placed = node_placement.place(connection, limits, every, zones, only=only, tls=needs_tls)
         tls = is_cluster and all(limits.hosts[node.host_name].tls for node in placed)
         nodes = [placed[begin : begin + len(new[0])] for begin in range(0, len(placed), len(new[0]))]
         addresses = [
@@ -131,17 +131,17 @@ class InstanceService(msgspec.Struct, frozen=True):
     def _hosts_of(self, request: CreateRequest) -> Collection[str] | None:
         """Return the names of the hosts that may run the instances; None for all. Where that of the server is the only
         one for nodes behind a proxy, they may listen on loopback."""
-        topology = topology_of(request.flavor.spec_code)
-        is_filled_here = request.content is not None and (topology.has_sentinel or not self._is_made_elsewhere(request))
+        topology, content = topology_of(request.flavor.spec_code), request.content
+        is_filled_here = content is not None and (
+            topology.has_sentinel or self._needs_server(content, request.flavor.shards)
+        )
         ends_tls = request.enable_ssl and not topology.is_cluster
         with self.database.read() as connection:
             return node_placement.hosts_of(connection, topology, self.host.address, here=ends_tls or is_filled_here)
 
-    def _is_made_elsewhere(self, request: CreateRequest) -> bool:
-        """Whether agents of other hosts can make the data of nodes from the backup of the request."""
-        content = request.content
-        reaches = content is None or not needs_slot_order(content, request.flavor.shards)
-        return reaches and self.settings.backup_storage is not None
+    def _needs_server(self, content: BackupContent, shards: int) -> bool:
+        """Whether agents of other hosts cannot make the data of nodes from a backup."""
+        return self.settings.backup_storage is None or needs_slot_order(content, shards)
 
     def _has_proxy(self, request: CreateRequest, *, has_tls: bool) -> bool:
         """Whether the instances get proxies. Raises ApiError DCS.4202 if they cannot have TLS: it needs a proxy, for a
