@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from cachewright.clock import now_ms
 from cachewright.errors import ApiError
-from cachewright.hosts.agent_reports import SILENT_SECONDS
 from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Node
@@ -15,15 +13,16 @@ from cachewright.operations import acceptance, node_placement
 from cachewright.operations.move_nodes import MOVE_NODES, immovable
 from cachewright.operations.requests import MoveRequest, NodeMove
 from cachewright.placement.rebalance import HostUse, PlannedMove, rebalance
+from cachewright.services.hosts import silent_seconds
 from cachewright.services.new_tasks import add_task
-from cachewright.store import hosts, incidents, instances, tasks
+from cachewright.store import hosts, incidents, instances, server_records, tasks
 
 _SYSTEM = "system"
 
 
 def plan(connection: sa.Connection) -> list[PlannedMove]:
     """Return the moves that a rebalance makes now."""
-    held = node_placement.allocated_by_host(connection)
+    held, now = node_placement.allocated_by_host(connection), server_records.now(connection)
     uses = [
         HostUse(
             name=host.name,
@@ -34,7 +33,7 @@ def plan(connection: sa.Connection) -> list[PlannedMove]:
             tls=host.report.tls,
         )
         for host in hosts.every(connection)
-        if host.report is not None and _takes_nodes(host)
+        if host.report is not None and _takes_nodes(host, now)
     ]
     of_instance: dict[str, list[Node]] = defaultdict(list)
     for node in instances.all_nodes(connection):
@@ -75,6 +74,6 @@ def start(connection: sa.Connection, moves: Sequence[PlannedMove]) -> Mapping[st
     return refused
 
 
-def _takes_nodes(host: HostRecord) -> bool:
-    is_seen = host.name == EMBEDDED or now_ms() - (host.seen_at or 0) < SILENT_SECONDS * 1000
-    return host.state == "active" and is_seen
+def _takes_nodes(host: HostRecord, now: int) -> bool:
+    reports = host.name == EMBEDDED or silent_seconds(host, now) is None
+    return host.state == "active" and reports
