@@ -33,7 +33,7 @@ _COMMANDS = (
     (
         "hosts",
         "admin.hosts:app",
-        "Hosts, which run nodes: list, show, add, grant, remove, cordon, uncordon, label.",
+        "Hosts, which run nodes: list, show, add, grant, remove, drain, rebalance, cordon, uncordon, label.",
     ),
     ("servers", "admin.servers:app", "Servers on the database: list, takeovers."),
     ("database", "admin.database:app", "The database of a server: copy it to PostgreSQL."),
