@@ -14,6 +14,7 @@ import psutil
 import psycopg
 
 from cachewright.cli.demo.cloud import Access
+from cachewright.cli.demo.latency import percentile
 from cachewright.client.account import Account
 from cachewright.client.errors import RequestRefused, Unreachable
 from cachewright.client.http import ApiClient
@@ -171,8 +172,7 @@ def used(
 
 
 def p99(values: Sequence[float]) -> float:
-    """Return the value that 1 % of the values reach or exceed."""
-    return sorted(values)[min(int(len(values) * 0.99), len(values) - 1)]
+    return percentile(sorted(values), 0.99)
 
 
 def _times(processes: Sequence[psutil.Process]) -> dict[int, float]:
