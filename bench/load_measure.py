@@ -33,20 +33,12 @@ _COUNTERS = """
 """
 
 
-class Requests(threading.Thread):
-    """Sends requests of some kinds to a server, each kind twice a second on a connection of its own, in a `with` block.
-    The time of a request counts from when it was due.
+class _Background(threading.Thread):
+    """A thread that works during a `with` block, until `_over` is set."""
 
-    :param paths: path of the next request of each kind, below the project.
-    """
-
-    def __init__(self, access: Access, paths: Mapping[str, Callable[[], str]]) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
-        self._client = ApiClient(msgspec.convert(msgspec.to_builtins(access), Account))
-        self._paths = paths
         self._over = threading.Event()
-        self.seconds: dict[str, list[float]] = {kind: [] for kind in paths}
-        self.failed: dict[str, int] = dict.fromkeys(paths, 0)
 
     def __enter__(self) -> Self:
         self.start()
@@ -55,6 +47,21 @@ class Requests(threading.Thread):
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self.join()
+
+
+class Requests(_Background):
+    """Sends requests of some kinds to a server, each kind twice a second on a connection of its own, in a `with` block.
+    The time of a request counts from when it was due.
+
+    :param paths: path of the next request of each kind, below the project.
+    """
+
+    def __init__(self, access: Access, paths: Mapping[str, Callable[[], str]]) -> None:
+        super().__init__()
+        self._client = ApiClient(msgspec.convert(msgspec.to_builtins(access), Account))
+        self._paths = paths
+        self.seconds: dict[str, list[float]] = {kind: [] for kind in paths}
+        self.failed: dict[str, int] = dict.fromkeys(paths, 0)
 
     def run(self) -> None:
         asyncio.run(self._send())
@@ -83,7 +90,7 @@ class Requests(threading.Thread):
             yield kind, times | {"requests": len(taken), "failed": self.failed[kind]}
 
 
-class Ages(threading.Thread):
+class Ages(_Background):
     """Measures in a `with` block how old the estimates of running tasks are, and, every five seconds, how long ago the
     loops of a server have begun their latest round.
 
@@ -91,21 +98,12 @@ class Ages(threading.Thread):
     """
 
     def __init__(self, connection: psycopg.Connection[Any], metrics: tuple[str, Mapping[str, str]]) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._connection = connection
         self._url, self._headers = metrics
-        self._over = threading.Event()
         self.of_estimates: list[float] = []
         self.of_loops: dict[str, float] = dict.fromkeys(_LOOPS, 0.0)
         self.scrapes: list[float] = []
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self.join()
 
     def run(self) -> None:
         scraped = float("-inf")
