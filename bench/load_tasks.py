@@ -65,14 +65,13 @@ async def _restart(client: ApiClient, instance_ids: Sequence[str]) -> list[float
         return await asyncio.gather(*(one(instance_id, http) for instance_id in instance_ids))
 
 
-def wait(connection: psycopg.Connection[Any], requested: Requested, share: float = 1.0) -> float:
-    """Wait until this share of the tasks has ended. Return the seconds. TimeoutError if they do not end."""
+def wait(connection: psycopg.Connection[Any], requested: Requested, share: float = 1.0) -> None:
+    """Wait until this share of the tasks has ended. TimeoutError if they do not end."""
     begun = time.monotonic()
     while _count(connection, _ENDED, requested) < share * len(requested.ids):
         if time.monotonic() - begun > _END_SECONDS:
             raise TimeoutError(f"{_count(connection, _ENDED, requested)} of {len(requested.ids)} tasks have ended")
         time.sleep(_POLL_SECONDS)
-    return time.monotonic() - begun
 
 
 def kill(installation: Installation, connection: psycopg.Connection[Any], requested: Requested) -> Takeover:

@@ -147,7 +147,7 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
             found.append(Finding(what=f"{case}: {what}", figure=ratio(rows, case, metric, OURS, peer)))
         longest = ratio(rows, case, "source_longest_ms", OURS, BARE)
         found.append(Finding(what=f"{case}: longest wait at the source, plain replication", figure=longest))
-        speed = spread(values([row for row in rows if "keys_per_second" in row.values], case, OURS, "keys_per_second"))
+        speed = spread(values(rows, case, OURS, "keys_per_second"))
         found.append(compared_to_goal(f"{case}: keys per second", speed, ">=", _KEYS_PER_SECOND, "a second"))
     return found
 
