@@ -168,10 +168,7 @@ def a_host_dies_with_the_primary(hosts: Hosts, client: Any, pair: str, victim: s
     staying = {"h2": "h3", "h3": "h2"}[victim]
     with WaitingWriter(client, pair) as writer:
         writer.wait_for(50)
-        agent = hosts.agents[victim]
-        agent.kill()
-        for process in agent.nodes():
-            process.kill()
+        hosts.agents[victim].die()
         until(lambda: is_degraded(client, hosts, pair), "the instance has an incident")
         until(lambda: hosts.places(pair) == {0: sorted(["local", staying])}, "the copy is made again")
         assert ended(client, pair, newest_task(client, pair).id).status == "SUCCESS"

@@ -65,10 +65,7 @@ def moves_of(client: Any, instance_id: str) -> int:
 
 def killed(hosts: Hosts, name: str) -> float:
     """Kill a host: its agent and its nodes. Return the time."""
-    agent = hosts.agents[name]
-    agent.kill()
-    for process in agent.nodes():
-        process.kill()
+    hosts.agents[name].die()
     return time.monotonic()
 
 

@@ -133,9 +133,7 @@ def test_nobody_reads_what_travels_between_hosts(hosts: Hosts, instance_id: str,
     (port, *_) = [int(node["address"].rpartition(":")[2]) for node in hosts.listed()["h3"]["nodes"]]
     assert leads_of("127.0.0.3", port) == 2
     h2 = hosts.agents["h2"]
-    h2.kill()
-    for process in h2.nodes():
-        process.kill()
+    h2.die()
     until(lambda: leads_of("127.0.0.3", port) == 3, "no replica takes over from the dead primary")
     h2.start()
     until(lambda: len(h2.nodes()) == 3, "nodes are not started again")
