@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,11 @@ class Hosts:
                 if node["instance_id"] == instance_id:
                     found.setdefault(node["shard"], []).append(name)
         return dict(sorted(found.items()))
+
+    def sentinels(self) -> Counter[str]:
+        """Return the number of recorded sentinels by host."""
+        with psycopg.connect(self.url) as connection:
+            return Counter(row[0] for row in connection.execute("SELECT host_name FROM sentinels"))
 
     def clean_up(self) -> None:
         for process in (*self.agents.values(), self.server):

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,12 +75,6 @@ class WaitingWriter(threading.Thread):
         return [number for number, value in zip(self.acknowledged, found, strict=True) if value != str(number)]
 
 
-def sentinels(hosts: Hosts) -> Counter[str]:
-    """The number of recorded sentinels by host."""
-    with psycopg.connect(hosts.url) as connection:
-        return Counter(row[0] for row in connection.execute("SELECT host_name FROM sentinels"))
-
-
 def sentinel_processes(hosts: Hosts) -> dict[str, list[psutil.Process]]:
     every = {"local": hosts.server, **hosts.agents}
     return {
@@ -93,7 +86,7 @@ def sentinel_processes(hosts: Hosts) -> dict[str, list[psutil.Process]]:
 def are_spread(hosts: Hosts, *names: str) -> bool:
     """Whether these hosts have one sentinel each, which runs, and others none."""
     running = {name for name, found in sentinel_processes(hosts).items() if len(found) == 1}
-    return sentinels(hosts) == dict.fromkeys(names, 1) and running == set(names)
+    return hosts.sentinels() == dict.fromkeys(names, 1) and running == set(names)
 
 
 def host_of_primary(hosts: Hosts, client: Any, instance_id: str) -> str:
@@ -174,7 +167,7 @@ def a_host_dies_with_the_primary(hosts: Hosts, client: Any, pair: str, victim: s
         assert ended(client, pair, newest_task(client, pair).id).status == "SUCCESS"
         writer.wait_for(50)
     assert writer.lost(connected(client, pair)) == []
-    until(lambda: not sentinels(hosts)[victim], "the sentinel has another host")
+    until(lambda: not hosts.sentinels()[victim], "the sentinel has another host")
     until(lambda: sum(map(len, sentinel_processes(hosts).values())) == 3, "it runs there")
     until(lambda: knows_replicas(hosts, pair, 1), "it watches the instance")
     until(lambda: not is_degraded(client, hosts, pair), "the incident ends")
@@ -212,7 +205,7 @@ def a_host_is_drained(hosts: Hosts, client: Any, pair: str) -> None:
     assert hosts.places(lone)[0] != [leaving]
     assert leaving not in hosts.places(pair)[0]
     assert len(set(hosts.places(pair)[0])) == 2
-    assert sentinels(hosts)[leaving] == 0
+    assert hosts.sentinels()[leaving] == 0
     assert writer.lost(connected(client, pair)) == []
     moved = show(client, lone)
     assert (moved.ip, moved.port) != (former.ip, former.port)

@@ -1,10 +1,8 @@
 """Sentinels of an installation on several machines, with nodes that only the host of the server reaches."""
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from test_ha import code, connected, needs_haproxy, primary, process_of
 
@@ -23,20 +21,14 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
         yield started
 
 
-def sentinels(hosts: Hosts) -> Counter[str]:
-    """The number of recorded sentinels by host."""
-    with psycopg.connect(hosts.url) as connection:
-        return Counter(row[0] for row in connection.execute("SELECT host_name FROM sentinels"))
-
-
 @needs_haproxy
 def test_sentinels_are_where_they_reach_all_nodes(hosts: Hosts) -> None:
     """An instance with TLS has its nodes on loopback behind its proxy. It fails over all the same."""
     client = hosts.server.client()
     plain = created(client, 1, spec_code=code(1), capacity=1, name="plain")
-    until(lambda: sentinels(hosts) == {LOCAL: 1, "h2": 1, "h3": 1}, "the sentinels are not on three hosts")
+    until(lambda: hosts.sentinels() == {LOCAL: 1, "h2": 1, "h3": 1}, "the sentinels are not on three hosts")
     hidden = created(client, 1, spec_code=code(1), capacity=1, name="hidden", enable_ssl=True)
-    until(lambda: sentinels(hosts) == {LOCAL: 3}, "the sentinels have not returned")
+    until(lambda: hosts.sentinels() == {LOCAL: 3}, "the sentinels have not returned")
     former = primary(client, hidden)
     process = process_of(hosts.server, former)
     process.suspend()
