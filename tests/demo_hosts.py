@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huaweicloudsdkdcs.v2 import ListBackgroundTaskRequest
 from rich.console import Console
 
 from agents import Hosts
@@ -22,7 +21,7 @@ from caches import cache, load, present
 from distant_hosts import distant_hosts
 from machines import LOCAL, missing
 from postgres_server import PostgresServer
-from sdk_calls import ENDED, created, gone, progress, resize, show
+from sdk_calls import ENDED, created, gone, progress, resize, show, tasks_of, unfinished
 from serving import until
 from traffic import Traffic
 
@@ -58,7 +57,7 @@ def watched(client: Any, instance_id: str, task_id: str, until_percent: int = 10
 
     def reached() -> Any:
         percents.append(progress(client, instance_id, task_id).progress or 0)
-        row = next(row for row in _tasks(client, instance_id) if row.id == task_id)
+        row = next(row for row in tasks_of(client, instance_id) if row.id == task_id)
         return row.status if row.status in ENDED or percents[-1] >= until_percent < 100 else None
 
     return until(reached, f"task {task_id} neither reaches the percent nor ends", _PATIENCE_SECONDS), percents
@@ -73,8 +72,8 @@ def come_back(hosts: Hosts, client: Any, instance_id: str, checks: Checks) -> No
     checks.see(f"{VICTIM} comes back, and has deleted its old nodes", not left and not agent.nodes())
     say(hosts.run("hosts", "rebalance", "--apply").rstrip())
     until(lambda: hosts.listed()[VICTIM]["node_count"] > 0, f"nodes move to {VICTIM}", _PATIENCE_SECONDS)
-    until(lambda: not _unfinished(client, instance_id), "tasks end", _PATIENCE_SECONDS)
-    moves = [row.status for row in _tasks(client, instance_id) if row.name == "MoveNodes"]
+    until(lambda: not unfinished(client, instance_id), "tasks end", _PATIENCE_SECONDS)
+    moves = [row.status for row in tasks_of(client, instance_id) if row.name == "MoveNodes"]
     checks.see("nodes move to the host that is back", moves[0] == "SUCCESS", hosts.places(instance_id))
 
 
@@ -100,7 +99,7 @@ def demonstrate(hosts: Hosts, keys: int, checks: Checks) -> None:
     say(f"The task ends {status}, {time.monotonic() - died_at:.0f} s after that")
     until(lambda: hosts.listed()[VICTIM]["node_count"] == 0, "its nodes are replaced", _PATIENCE_SECONDS)
     say(f"All nodes of {VICTIM} are replaced, {time.monotonic() - died_at:.0f} s after its death")
-    until(lambda: not _unfinished(client, instance_id), "tasks end", _PATIENCE_SECONDS)
+    until(lambda: not unfinished(client, instance_id), "tasks end", _PATIENCE_SECONDS)
     if status != "SUCCESS":
         answer, _ = hosts.server.call("POST", f"instances/{instance_id}/tasks/{task_id}/retry")
         checks.see("the task is retried", answer < 300, answer)
@@ -134,14 +133,6 @@ def demonstrate(hosts: Hosts, keys: int, checks: Checks) -> None:
 def _apart(hosts: Hosts, instance_id: str, shards: int) -> bool:
     found = hosts.places(instance_id)
     return len(found) == shards and all(len(set(names)) == len(names) == 2 for names in found.values())
-
-
-def _tasks(client: Any, instance_id: str) -> list[Any]:
-    return list(client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks)
-
-
-def _unfinished(client: Any, instance_id: str) -> list[Any]:
-    return [row for row in _tasks(client, instance_id) if row.status not in ENDED]
 
 
 @contextmanager

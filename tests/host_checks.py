@@ -8,12 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
-from huaweicloudsdkdcs.v2 import ListBackgroundTaskRequest
 
 from agents import Hosts
 from caches import serves
 from machines import missing
-from sdk_calls import ENDED, progress, show
+from sdk_calls import progress, show, unfinished
 from serving import until
 
 GET_OVER_SECONDS = 240
@@ -55,12 +54,8 @@ class Percents(threading.Thread):
         assert not self.too_early, self.seen
 
 
-def tasks_of(client: Any, instance_id: str) -> list[Any]:
-    return list(client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks)
-
-
 def settled(client: Any, instance_id: str) -> None:
-    until(lambda: all(row.status in ENDED for row in tasks_of(client, instance_id)), "tasks end", GET_OVER_SECONDS)
+    until(lambda: not unfinished(client, instance_id), "tasks end", GET_OVER_SECONDS)
     until(lambda: show(client, instance_id).status == "RUNNING", "the instance is not usable", GET_OVER_SECONDS)
     until(lambda: serves(client, instance_id), "the cluster is not whole", GET_OVER_SECONDS)
 

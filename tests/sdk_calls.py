@@ -85,8 +85,18 @@ def gone(client: Any, instance_id: str) -> bool:
     return False
 
 
+def tasks_of(client: Any, instance_id: str) -> list[Any]:
+    """The tasks of an instance, the newest first."""
+    return list(client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks)
+
+
 def newest_task(client: Any, instance_id: str) -> Any:
-    return client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks[0]
+    return tasks_of(client, instance_id)[0]
+
+
+def unfinished(client: Any, instance_id: str) -> list[Any]:
+    """The tasks of an instance that have not ended."""
+    return [task for task in tasks_of(client, instance_id) if task.status not in ENDED]
 
 
 def progress(client: Any, instance_id: str, task_id: str) -> Any:
@@ -98,7 +108,7 @@ def ended(client: Any, instance_id: str, task_id: str, seconds: float = PATIENCE
     """Wait for the end of a task, and return its row."""
 
     def row() -> Any:
-        tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
+        tasks = tasks_of(client, instance_id)
         return next((task for task in tasks if task.id == task_id and task.status in ENDED), None)
 
     return until(row, f"task {task_id} has not ended", seconds, lasting=True)

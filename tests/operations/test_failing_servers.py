@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huaweicloudsdkdcs.v2 import ListBackgroundTaskRequest
 from test_moved_nodes import LAG_SECONDS, killed, moved, moves_of, writing
 
 from agents import VARIABLE, Hosts
 from caches import cache, load, present
 from postgres_server import PostgresServer
-from sdk_calls import ENDED, created, newest_task, show
+from sdk_calls import created, newest_task, show, unfinished
 from serving import Server, until
 
 KEYS = 10_000
@@ -42,11 +41,6 @@ def second(hosts: Hosts, tmp_path: Path) -> Iterator[Server]:
         yield server
     finally:
         server.clean_up()
-
-
-def unfinished(client: Any, instance_id: str) -> list[str]:
-    tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
-    return [task.name for task in tasks if task.status not in ENDED]
 
 
 def used(hosts: Hosts, instance_id: str) -> set[str]:

@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 from huaweicloudsdkdcs.v2 import (
-    ListBackgroundTaskRequest,
     ListGroupReplicationInfoRequest,
     MigrateAzRequest,
     MigrateAZRequestBody,
@@ -20,7 +19,7 @@ from valkey.exceptions import ConnectionError as Unreachable
 from agents import Hosts
 from caches import cache, load, present
 from postgres_server import PostgresServer
-from sdk_calls import PASSWORD, created, ended, gone, newest_task, progress, show
+from sdk_calls import PASSWORD, created, ended, gone, newest_task, progress, show, tasks_of
 from serving import PATIENCE_SECONDS, until
 from traffic import Traffic
 
@@ -53,14 +52,12 @@ def zones_of(client: Any, instance_id: str) -> Counter[str]:
 
 def moved(client: Any, instance_id: str) -> bool:
     """Whether a task that moves nodes has succeeded."""
-    tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
-    return any(task.name == "MoveNodes" and task.status == "SUCCESS" for task in tasks)
+    return any((task.name, task.status) == ("MoveNodes", "SUCCESS") for task in tasks_of(client, instance_id))
 
 
 def moves_of(client: Any, instance_id: str) -> int:
     """The number of tasks that moved nodes."""
-    tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
-    return [task.name for task in tasks].count("MoveNodes")
+    return [task.name for task in tasks_of(client, instance_id)].count("MoveNodes")
 
 
 def killed(hosts: Hosts, name: str) -> float:
