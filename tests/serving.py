@@ -144,7 +144,7 @@ class Server:
     def metrics(self) -> str:
         token = (self.data_dir / "metrics.token").read_text().strip()
         headers = {"authorization": f"Bearer {token}"}
-        return httpx.get(self.credentials["endpoint"] + "/metrics", headers=headers).text
+        return httpx.get(self.credentials["endpoint"] + "/metrics", headers=headers, timeout=60).text
 
     def client(self, **changed: str) -> Any:
         """The cloud's own client, unmodified. `changed` replaces credentials."""

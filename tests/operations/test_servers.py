@@ -66,11 +66,6 @@ class Installation:
         """Return the pids of servers that do not report, as the first server sees them."""
         return [each["pid"] for each in self.first.call("GET", "servers")[1]["servers"] if not each["reporting"]]
 
-    def metrics(self) -> str:
-        token = (self.first.data_dir / "metrics.token").read_text().strip()
-        url = f"{self.first.credentials['endpoint']}/metrics"
-        return httpx.get(url, headers={"authorization": f"Bearer {token}"}, timeout=60).text
-
     def clean_up(self) -> None:
         for process in (self.agent, self.first, self.second):
             if process.process and process.process.poll() is None:
@@ -200,7 +195,7 @@ def told(installation: Installation) -> None:
     assert takeovers[0]["ended_at"] is None
     for later, earlier in itertools.pairwise(takeovers):
         assert earlier["began_at"] < earlier["ended_at"] < later["began_at"]
-    metrics = installation.metrics()
+    metrics = first.metrics()
     assert "cachewright_claim_epoch 3.0" in metrics
     assert re.search(r'cachewright_takeover_timestamp_seconds\{cause="silent"\} 1\.\d+e\+09', metrics)
     assert 'cachewright_host_unreached_nodes{host="h2"} 0.0' in metrics
