@@ -87,8 +87,13 @@ def own_role(server: Server, host: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     (role,) = re.findall(r"The role of host \S+ is (\S+)\.\n", done.stdout)
-    url = re.sub(r"//postgres:[^@]*@", f"//{role}@", server.environment[VARIABLE])
-    return f"{url}&passfile={file}"
+    return url_for(role, file, server.environment[VARIABLE])
+
+
+def url_for(role: str, password_file: Path, url: str) -> str:
+    """Return the database's URL for a role whose password is in a file."""
+    own = re.sub(r"//postgres:[^@]*@", f"//{role}@", url)
+    return f"{own}&passfile={password_file}"
 
 
 class Hosts:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from test_restart import restart
 
-from agents import Hosts, shared_role
+from agents import VARIABLE, Hosts, shared_role, url_for
 from caches import cache, load, present
 from postgres_server import PostgresServer
 from sdk_calls import created, ended, gone
@@ -66,9 +66,7 @@ def test_an_agent_changes_from_a_shared_role_to_its_own(hosts: Hosts, tmp_path: 
     assert len(password) > 30
     with psycopg.connect(hosts.url, autocommit=True) as connection:
         connection.execute(made.stdout.encode())
-    agent.environment["CACHEWRIGHT_DATABASE_URL"] = (
-        re.sub(r"//postgres:[^@]*@", f"//{role}@", hosts.url) + f"&passfile={file}"
-    )
+    agent.environment[VARIABLE] = url_for(role, file, hosts.url)
     agent.kill()
     agent.start()
     until(lambda: json.loads(hosts.run("hosts", "show", "h2", "--json"))[0]["own_role"], "it has its own role")
