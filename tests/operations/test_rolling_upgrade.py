@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huaweicloudsdkdcs.v2 import ChangeInstanceStatusBody, RestartOrFlushInstancesRequest
+from test_restart import restart
 
 from agents import VARIABLE, AgentProcess, Hosts
 from caches import cache, load, present
 from later_release import VERSION, later_release
 from postgres_server import PostgresServer
-from sdk_calls import created, ended, held_in_migration, newest_task, progress, resize, show
+from sdk_calls import created, ended, held_in_migration, progress, resize, show
 from serving import ROOMY, Server, until
 from traffic import Traffic
 
@@ -80,9 +80,7 @@ def test_a_task_continues_while_servers_and_agents_are_upgraded(hosts: Hosts, la
     agent.environment |= later.environment | {VARIABLE: agent.environment[VARIABLE]}
     agent.start()
     until(lambda: _release(later) == VERSION, "the later agent does not report")
-    body = ChangeInstanceStatusBody(instances=[instance_id], action="restart")
-    client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body))
-    assert ended(client, instance_id, newest_task(client, instance_id).id).status == "SUCCESS"
+    assert ended(client, instance_id, restart(client, instance_id)).status == "SUCCESS"
 
     caches = cache(client, instance_id)
     traffic.finish(caches)
