@@ -123,12 +123,18 @@ class Writer(threading.Thread):
         while not self._finishing.is_set():
             number += 1
             try:
-                self._node.set(f"written:{number}", number)
+                is_safe = self.write(self._node, number)
             except FAULTS:
                 time.sleep(0.01)
                 continue
-            self.acknowledged.append(number)
-            self.longest_wait, last = max(self.longest_wait, time.monotonic() - last), time.monotonic()
+            if is_safe:
+                self.acknowledged.append(number)
+                self.longest_wait, last = max(self.longest_wait, time.monotonic() - last), time.monotonic()
+
+    def write(self, node: Valkey, number: int) -> bool:
+        """Write a key. Return whether it must not be lost."""
+        node.set(f"written:{number}", number)
+        return True
 
     def wait_for(self, writes: int) -> None:
         """Return when so many more writes have been acknowledged."""

@@ -1,7 +1,5 @@
 """Primary/standby and single instances on several hosts, and the sentinels, when hosts die and are drained."""
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,46 +31,15 @@ def hosts(postgres: PostgresServer, tmp_path: Path) -> Iterator[Hosts]:
         postgres.drop_database(url)
 
 
-class WaitingWriter(threading.Thread):
-    """Writes new keys through the address of an instance, and counts those as acknowledged that a replica has, too."""
+class WaitingWriter(Writer):
+    """Counts a write as acknowledged only if a replica has it, too."""
 
-    def __init__(self, client: Any, instance_id: str) -> None:
-        super().__init__()
-        self._node = connected(client, instance_id)
-        self._finishing = threading.Event()
-        self.acknowledged: list[int] = []
-
-    def __enter__(self) -> "WaitingWriter":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._finishing.set()
-        self.join()
-
-    def run(self) -> None:
-        number = 0
-        while not self._finishing.is_set():
-            number += 1
-            try:
-                with self._node.pipeline(transaction=False) as both:  # on one connection
-                    both.set(f"written:{number}", number)
-                    both.execute_command("WAIT", 1, 1000)
-                    done, replicas = both.execute(raise_on_error=True)
-            except (ValkeyError, OSError):
-                time.sleep(0.01)
-                continue
-            if done and replicas >= 1:
-                self.acknowledged.append(number)
-
-    def wait_for(self, writes: int) -> None:
-        """Return when so many more writes have been acknowledged."""
-        before = len(self.acknowledged)
-        until(lambda: len(self.acknowledged) >= before + writes, "nothing is written")
-
-    def lost(self, node: Valkey) -> list[int]:
-        found = node.mget([f"written:{number}" for number in self.acknowledged])
-        return [number for number, value in zip(self.acknowledged, found, strict=True) if value != str(number)]
+    def write(self, node: Valkey, number: int) -> bool:
+        with node.pipeline(transaction=False) as both:  # on one connection
+            both.set(f"written:{number}", number)
+            both.execute_command("WAIT", 1, 1000)
+            done, replicas = both.execute(raise_on_error=True)
+        return bool(done and replicas >= 1)
 
 
 def sentinel_processes(hosts: Hosts) -> dict[str, list[psutil.Process]]:
