@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from huaweicloudsdkdcs.v2 import DownloadSslCertRequest
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 from valkey.exceptions import ValkeyClusterException, ValkeyError
@@ -36,10 +37,11 @@ def cache_by_tls(client: Any, instance_id: str, authority: Path) -> ValkeyCluste
     return ValkeyCluster(host=shown.ip, port=shown.port, password=PASSWORD, **trusting)
 
 
-def authority_of(server: Server, instance_id: str, folder: Path) -> Path:
-    """A file with the certificate by which clients verify the instance, as the API offers it."""
-    link = server.call("POST", f"instances/{instance_id}/ssl-certs/download")[1]["link"]
-    with zipfile.ZipFile(io.BytesIO(httpx.get(link).content)) as archive:
+def authority_of(client: Any, instance_id: str, folder: Path) -> Path:
+    """A file with the certificate by which clients verify the instance, to which DownloadSslCert leads."""
+    told = client.download_ssl_cert(DownloadSslCertRequest(instance_id=instance_id))
+    assert told.file_name == "ca.zip"
+    with zipfile.ZipFile(io.BytesIO(httpx.get(told.link).content)) as archive:
         return Path(archive.extract("ca.crt", folder))
 
 

@@ -1,20 +1,16 @@
 """TLS of clients and whitelists, by real proxies, at an address that other machines reach if this one has any."""
 
 import asyncio
-import io
 import ssl
 import stat
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 from huaweicloudsdkdcs.v2 import (
     DeleteSingleInstanceRequest,
-    DownloadSslCertRequest,
     ModifyIpWhitelistBody,
     ShowInstanceSslDetailRequest,
     ShowIpWhitelistRequest,
@@ -26,7 +22,7 @@ from huaweicloudsdkdcs.v2 import (
 )
 from valkey import Valkey
 
-from caches import FAULTS
+from caches import FAULTS, authority_of
 from cachewright.hosts.addresses import own_addresses
 from cachewright.hosts.programs import find_haproxy
 from cachewright.valkey.certificates import authority_certificate, new_authority
@@ -95,14 +91,6 @@ def allow(client: Any, instance_id: str, *addresses: str) -> None:
     task = newest_task(client, instance_id)
     assert task.name == "AddWhitelist"
     assert ended(client, instance_id, task.id).status == "SUCCESS"
-
-
-def authority_of(client: Any, instance_id: str, folder: Path) -> Path:
-    """The certificate to which DownloadSslCert leads."""
-    told = client.download_ssl_cert(DownloadSslCertRequest(instance_id=instance_id))
-    assert told.file_name == "ca.zip"
-    with zipfile.ZipFile(io.BytesIO(httpx.get(told.link).content)) as archive:
-        return Path(archive.extract("ca.crt", folder))
 
 
 def proxy(server: Server, name: str) -> psutil.Process:

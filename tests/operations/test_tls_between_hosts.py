@@ -158,7 +158,7 @@ def test_clients_use_tls_on_other_hosts_and_nodes_move(hosts: Hosts, instance_id
     server.start()
     client = server.client()
     assert ended(client, instance_id, task_id).status == "SUCCESS", server.call("GET", f"tasks/{task_id}")
-    authority = authority_of(server, instance_id, tmp_path)
+    authority = authority_of(client, instance_id, tmp_path)
 
     def is_whole(nodes: int) -> bool:
         try:

@@ -91,7 +91,7 @@ def test_clients_of_a_cluster_use_tls(tls_server: Server, tmp_path: Path) -> Non
     client = tls_server.client()
     assert ended(client, instance_id, task_id).status == "SUCCESS", tls_server.call("GET", f"tasks/{task_id}")
     assert show(client, instance_id).enable_ssl
-    authority = authority_of(tls_server, instance_id, tmp_path)
+    authority = authority_of(client, instance_id, tmp_path)
     assert present(cache_by_tls(client, instance_id, authority), KEYS) == KEYS
     assert not is_whole(client, instance_id), "clients without TLS are refused"
 
