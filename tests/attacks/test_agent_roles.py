@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -91,8 +92,7 @@ def _report(key: str) -> HostReport:
 
 
 def _on_h3(node: Node) -> Node:
-    plain = {field: getattr(node, field) for field in node.__struct_fields__}
-    return Node(**plain | {"id": "3" * 40, "host_name": "h3", "port": 10002, "bus_port": 2})
+    return msgspec.structs.replace(node, id="3" * 40, host_name="h3", port=10002, bus_port=2)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 
 from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.jobs import JobState
-from cachewright.model.instances import Node
 from cachewright.operations.agent_snapshot import AgentReceiver
 from cachewright.operations.context import OperationContext
+from write_log_fixtures import a_node
 
 
 class BusyAgent:
@@ -39,19 +39,7 @@ class BusyAgent:
 async def test_the_snapshot_of_an_interrupted_attempt_is_not_used() -> None:
     host = BusyAgent()
     context = cast("OperationContext", SimpleNamespace(host=host))
-    node = Node(
-        id="n",
-        instance_id="i",
-        shard=0,
-        role="primary",
-        host="127.0.0.1",
-        port=7000,
-        bus_port=17000,
-        maxmemory=1,
-        should_run=True,
-        created_at=1,
-    )
-    receiver = AgentReceiver(context, node, "secret", "snapshot-b")
+    receiver = AgentReceiver(context, a_node(), "secret", "snapshot-b")
     with pytest.raises(HostSilent, match="does not answer"):
         await receiver.open(by_slot=False)
     assert host.begun == [], "it continues with the job of the attempt before, at another moment than the other shards"

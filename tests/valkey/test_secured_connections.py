@@ -24,7 +24,7 @@ from cachewright.valkey.client import NODE_GONE, connect
 from cachewright.valkey.rdb_stream import RdbStream
 from cachewright.valkey.session import Session
 from cachewright.valkey.single_request import request_once
-from standalone_node import started
+from standalone_node import node_at, started
 
 AUTHORITY = new_authority("i")
 SECRET, VALUE = "secret-of-the-control-plane", "value-of-a-client"
@@ -52,7 +52,7 @@ async def secured(folder: Path, node: Node, pem: str) -> AsyncIterator[tuple[Nod
         _passing(node.port, bytearray(), context) as end,
         _passing(end, wire, None) as port,
     ):
-        yield msgspec.structs.replace(node, id=ID, host_name="h2", access="socket", port=1, tls_port=port), wire
+        yield on_another_host(node, port), wire
 
 
 @asynccontextmanager
@@ -145,17 +145,9 @@ async def test_a_secret_is_not_sent_in_clear_when_the_authority_is_missing() -> 
 
 
 def node_of(tls_port: int) -> Node:
-    return Node(
-        id=ID,
-        instance_id="i",
-        shard=0,
-        role="primary",
-        host="127.0.0.1",
-        port=1,
-        bus_port=2,
-        maxmemory=1,
-        should_run=True,
-        created_at=1,
-        host_name="h2",
-        tls_port=tls_port,
-    )
+    return on_another_host(node_at(1), tls_port)
+
+
+def on_another_host(node: Node, tls_port: int) -> Node:
+    """The node as one of another host that has TLS."""
+    return msgspec.structs.replace(node, id=ID, host_name="h2", access="socket", port=1, tls_port=tls_port)
