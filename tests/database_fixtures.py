@@ -1,4 +1,4 @@
-"""A database, an instance and a task for tests that do not depend on their content."""
+"""A database, an instance, a task and a report of a host for tests that do not depend on their content."""
 
 import functools
 import subprocess
@@ -8,6 +8,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 
+from cachewright.model.hosts import HostReport
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import Task
 from cachewright.store.encryption import SecretCipher
@@ -66,6 +67,12 @@ def a_task(**members: Any) -> Task:
         "created_at": 1,
     }
     return Task(**plain | members)
+
+
+def a_report(**members: Any) -> HostReport:
+    """A report of a small host, except for the given members."""
+    plain: dict[str, Any] = {"release": "1", "cpus": 1, "memory": 1, "memory_free": 1, "disk_free": 1}
+    return HostReport(**plain | members)
 
 
 def an_instance(**members: Any) -> Instance:

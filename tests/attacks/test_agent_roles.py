@@ -27,12 +27,12 @@ from cachewright.store.postgres import PostgresDatabase
 from cachewright.store.rows import to_row
 from cachewright.store.tables import stale_nodes as stale_table
 from claim_of_server import elsewhere
-from database_fixtures import a_task, an_instance, migrated, opened
+from database_fixtures import a_report, a_task, an_instance, migrated, opened
 from postgres_server import PostgresServer
 from standalone_node import node_at
 
 KEY_OF_H3 = "the key of h3"
-REPORT = HostReport(release="1", cpus=1, memory=1, memory_free=1, disk_free=1, has_own_role=True)
+REPORT = a_report(has_own_role=True)
 PASSWORD = "Password-of-h2"
 REFUSED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction)
 
@@ -88,7 +88,7 @@ class Premises:
 
 
 def _report(key: str) -> HostReport:
-    return HostReport(release="1", cpus=1, memory=1, memory_free=1, disk_free=1, public_key=key, has_own_role=True)
+    return a_report(public_key=key, has_own_role=True)
 
 
 def _on_h3(node: Node) -> Node:

@@ -15,12 +15,12 @@ from cachewright.cli.doctor.finding import Finding
 from cachewright.cli.doctor.machines import check_hosts, check_reach, check_servers
 from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
-from cachewright.model.hosts import HostRecord, HostReport
+from cachewright.model.hosts import HostRecord
 from cachewright.model.servers import ServerRecord
 from cachewright.store import hosts, instances, server_records
 from cachewright.store.opening import open_database, open_in_use
 from cachewright.store.sqlite import SqliteDatabase
-from database_fixtures import an_instance
+from database_fixtures import a_report, an_instance
 from standalone_node import node_at, nowhere
 
 
@@ -39,7 +39,7 @@ def database(settings: Settings) -> Iterator[SqliteDatabase]:
 
 def host(name: str, seen_at: int | None, *running: str) -> HostRecord:
     processes = dict.fromkeys(running, (1, 1.0))
-    report = HostReport(release="1", cpus=1, memory=1, memory_free=1, disk_free=1, processes=processes)
+    report = a_report(processes=processes)
     return HostRecord(
         name=name, address="127.0.0.2", zone="z", state="active", created_at=1, seen_at=seen_at, report=report
     )

@@ -12,11 +12,11 @@ from cachewright.hosts.all_hosts import AllHosts
 from cachewright.hosts.host import CONFIG
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.remote import HostCalls
-from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
+from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.model.sentinels import Sentinel
 from cachewright.store import hosts, instances, sentinels
 from claim_of_server import RefusingClaim, elsewhere
-from database_fixtures import an_instance, new_database
+from database_fixtures import a_report, an_instance, new_database
 from standalone_node import node_at
 
 
@@ -71,15 +71,8 @@ async def test_what_an_agent_says_of_nodes_of_other_hosts_has_no_effect(
 ) -> None:
     monkeypatch.setattr(hosts, "clock_offset", lambda _: 0.0)  # SQLite has no clock
     own, of_server, unknown = "c" * 40, "b" * 40, "d" * 40
-    report = HostReport(
-        release="1",
-        cpus=1,
-        memory=1,
-        memory_free=1,
-        disk_free=1,
-        processes=dict.fromkeys((own, of_server, unknown), (7, 1000.0)),
-        configured=(own, of_server, unknown),
-    )
+    names = (own, of_server, unknown)
+    report = a_report(processes=dict.fromkeys(names, (7, 1000.0)), configured=names)
     with machines._database.write() as connection:
         hosts.saw(connection, "h2", "127.0.0.2", report)
     assert set(await machines.processes()) == {own}
@@ -93,7 +86,7 @@ async def test_the_last_report_of_a_lost_host_names_no_sentinel_that_runs_elsewh
     one = Sentinel(id="e" * 40, host="127.0.0.2", port=3, secret="", created_at=1, host_name="h2")
     moved = msgspec.structs.replace(one, id="f" * 40, host_name="h3", host="127.0.0.3")
     running = dict.fromkeys((one.id, moved.id), (7, 1000.0))
-    report = HostReport(release="1", cpus=1, memory=1, memory_free=1, disk_free=1, sentinels=running)
+    report = a_report(sentinels=running)
     with machines._database.write() as connection:
         hosts.saw(connection, "h2", "127.0.0.2", report)
         sentinels.add(connection, [one, moved])

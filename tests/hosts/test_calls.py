@@ -24,7 +24,7 @@ from cachewright.hosts.ports import NodePorts
 from cachewright.hosts.remote import HostCalls, HostQueue, RemoteHost
 from cachewright.model.hosts import HostReport
 from cachewright.store.workflow_values import read
-from database_fixtures import migrated
+from database_fixtures import a_report, migrated
 
 SECRET = "requirepass Very-secret-1"
 
@@ -131,7 +131,7 @@ def test_an_agent_of_an_earlier_release_refuses_an_argument_that_it_does_not_kno
 
 
 def report_of(key: AgentKey) -> HostReport:
-    return HostReport(release="1", cpus=1, memory=1, memory_free=1, disk_free=1, public_key=key.public)
+    return a_report(public_key=key.public)
 
 
 async def test_an_agent_looks_after_its_disk_also_when_that_has_failed(

@@ -2,17 +2,16 @@
 
 import msgspec
 
-from cachewright.model.hosts import HostRecord, HostReport
+from cachewright.model.hosts import HostRecord
 from cachewright.model.instances import Node
 from cachewright.monitoring.node_stats import NodeStats
 from cachewright.monitoring.reach import unreached
+from database_fixtures import a_report
 from standalone_node import node_at
 
 
 def host(name: str, *running: str) -> HostRecord:
-    report = HostReport(
-        release="1", cpus=1, memory=1, memory_free=1, disk_free=1, processes=dict.fromkeys(running, (1, 1.0))
-    )
+    report = a_report(processes=dict.fromkeys(running, (1, 1.0)))
     return HostRecord(name=name, address="192.0.2.1", zone="z", state="active", created_at=1, report=report)
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from cachewright.cli.doctor.machines import check_hosts
 from cachewright.config import Settings
-from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport
+from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.model.instances import Node
 from cachewright.services.host_traffic import traffic
 from cachewright.store import hosts, instances
 from cachewright.store.database import Database
 from cachewright.store.opening import open_database
-from database_fixtures import an_instance
+from database_fixtures import a_report, an_instance
 from standalone_node import node_at
 
 
@@ -36,7 +36,7 @@ def reports(database: Database, *names: str) -> None:
         for name in ("h2", "h3"):
             hosts.add(connection, HostRecord(name=name, address="", zone="z", state="active", created_at=1))
         for number, name in enumerate((EMBEDDED, "h2", "h3")):
-            report = HostReport(release="1", cpus=1, memory=1, memory_free=1, disk_free=1, tls=name in names)
+            report = a_report(tls=name in names)
             hosts.saw(connection, name, f"10.0.0.{number}", report)
 
 

@@ -9,14 +9,14 @@ from cryptography.fernet import Fernet
 
 from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
-from cachewright.model.hosts import HostRecord, HostReport
+from cachewright.model.hosts import HostRecord
 from cachewright.services.accounts import first_credentials
 from cachewright.store import hosts
 from cachewright.store import postgres as module
 from cachewright.store.database import Database, DatabaseNotReady
 from cachewright.store.encryption import WrongKey
 from cachewright.store.opening import has_password, open_database, open_in_use, parse_database_url
-from database_fixtures import migrated
+from database_fixtures import a_report, migrated
 from postgres_server import PostgresServer
 
 
@@ -68,7 +68,7 @@ def test_a_report_of_a_host_needs_no_write_lock(postgres: PostgresServer) -> Non
     database = migrated(postgres.new_database())
     with database.write() as connection:
         hosts.add(connection, HostRecord(name="h2", address="", zone="z", state="active", created_at=1))
-    found = HostReport(release="r", cpus=1, memory=1, memory_free=1, disk_free=1)
+    found = a_report()
 
     def is_stored() -> bool:
         with database.statements() as connection:
