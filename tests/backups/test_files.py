@@ -20,6 +20,7 @@ from cachewright.backups.storage import BackupDamaged, Storage, StorageFailed, p
 from cachewright.backups.writer import store_manifest, store_shard
 from cachewright.store.encryption import SecretCipher
 from environment_faults import fill, small_disk
+from manifest_fixtures import a_manifest
 
 CIPHER = SecretCipher([Fernet.generate_key()])
 CHUNK = CHUNK_BYTES
@@ -27,17 +28,9 @@ BACKUP = "8f6a2c1e-6f0e-4d7c-9a41-5e0f3c8f9a10"
 
 
 def manifest_of(*shards: SavedShard) -> Manifest:
-    return Manifest(
+    return a_manifest(
         backup_id=BACKUP,
-        project_id="project",
-        instance_id="instance",
-        instance_name="cache",
         folder=f"{BACKUP}/first",
-        taken_at=1,
-        moment="instance",
-        spec_code="redis.single.xu1.large.1",
-        engine_version="7.0",
-        server_version="9.1.2",
         parameters={"maxmemory-policy": "noeviction"},
         disabled_commands=("keys",),
         accounts=(SavedAccount(name="reader", role="read", password_hash="00"),),

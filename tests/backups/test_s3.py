@@ -13,11 +13,12 @@ from cryptography.fernet import Fernet
 from bucket import SECRET, access_to, bucket_service
 from cachewright.backups import storage as storages
 from cachewright.backups.encryption import CHUNK_BYTES, new_key
-from cachewright.backups.manifest import Manifest, SavedShard, read_manifest
+from cachewright.backups.manifest import SavedShard, read_manifest
 from cachewright.backups.reader import read_shard
 from cachewright.backups.storage import Storage, StorageFailed
 from cachewright.backups.writer import store_manifest, store_shard
 from cachewright.store.encryption import SecretCipher
+from manifest_fixtures import a_manifest
 
 pytestmark = pytest.mark.node
 
@@ -48,23 +49,7 @@ async def test_a_backup_in_a_bucket_is_read_as_it_was_stored(storage: Storage, t
     shard = SavedShard(
         shard=0, key=new_key(), size=len(content), sha256=hashlib.sha256(content).hexdigest(), keys={0: 1}
     )
-    manifest = Manifest(
-        backup_id="backup",
-        project_id="p",
-        instance_id="i",
-        instance_name="cache",
-        folder="backup/first",
-        taken_at=1,
-        moment="instance",
-        spec_code="code",
-        engine_version="7.0",
-        server_version="9.1.2",
-        parameters={},
-        disabled_commands=(),
-        accounts=(),
-        password=None,
-        shards=(shard,),
-    )
+    manifest = a_manifest(backup_id="backup", folder="backup/first", shards=(shard,))
     cipher = SecretCipher([Fernet.generate_key()])
     stored: list[int] = []
 

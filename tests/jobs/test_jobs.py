@@ -12,7 +12,7 @@ import pytest
 
 from cachewright.backups import log_objects
 from cachewright.backups.encryption import new_key
-from cachewright.backups.manifest import Manifest, SavedShard
+from cachewright.backups.manifest import SavedShard
 from cachewright.backups.storage import Storage
 from cachewright.config import Settings
 from cachewright.hosts.calls import Call, perform
@@ -36,6 +36,7 @@ from cachewright.jobs.spec import (
 from cachewright.jobs.write_logs import delete_links_when_full
 from cachewright.valkey.append_only_files import MANIFEST, manifest_of
 from cachewright.valkey.config import DATA_FOLDER
+from manifest_fixtures import a_manifest
 from write_log_fixtures import GIGABYTE, a_log, leave_free
 
 BASE, INCREMENT = "appendonly.aof.1.base.rdb", "appendonly.aof.1.incr.aof"
@@ -190,28 +191,11 @@ async def test_the_folder_of_a_job_is_in_that_of_its_node(machine: Machine, fold
 @pytest.mark.parametrize("name", ["../agent.key", "..", "/etc/passwd"])
 async def test_the_files_of_a_job_are_in_the_folder_of_its_node(machine: Machine, name: str) -> None:
     log, part = a_log(key=new_key()), LogPart(0, name, 0, 1)
-    manifest = Manifest(
-        backup_id="b",
-        project_id="p",
-        instance_id="i",
-        instance_name="cache",
-        folder="b/first",
-        taken_at=1,
-        moment="instance",
-        spec_code="redis.ha.xu1.large.r2.2",
-        engine_version="9.0",
-        server_version="9.0.0",
-        parameters={},
-        disabled_commands=(),
-        accounts=(),
-        password=None,
-        shards=(),
-    )
     jobs: tuple[Job, ...] = (
         StoreLog(folder=LINKS, storage=machine.url, log=log, parts=(part,)),
         ReadTimes(folder=LINKS, sizes={name: 1}),
         LinkLog(folder=LINKS, kept=(name,)),
-        MakeData(folder="f", storage=machine.url, manifest=manifest, slots=None, target=name, most_bytes=1),
+        MakeData(folder="f", storage=machine.url, manifest=a_manifest(), slots=None, target=name, most_bytes=1),
     )
     for job in jobs:
         with pytest.raises(msgspec.ValidationError, match="matching regex"):
