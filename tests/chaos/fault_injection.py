@@ -1,10 +1,10 @@
 """What strikes: processes are killed and frozen by a seed, and each strike is noted."""
 
-import random
 import time
 from collections.abc import Callable
 
 import psutil
+from decisions import Decisions
 
 from serving import Server, freeze, thaw
 
@@ -14,25 +14,17 @@ FREEZE_BEFORE_FAILOVER = 3.0
 acknowledged a moment later: that can lose writes, and is Valkey's own, not what is looked for here."""
 
 
-class FaultInjector:
-    """Decisions by the seed, and the list of what happened.
+class FaultInjector(Decisions):
+    """Kills and freezes of processes by a seed.
 
     :param longest_freeze: of nodes, in seconds.
     """
 
     def __init__(self, server: Server, seed: int, longest_freeze: float) -> None:
+        super().__init__(seed)
         self.server = server
-        self.random = random.Random(seed)
-        self.events: list[str] = []
         self.kills: list[float] = []
         self._longest = longest_freeze
-        self._begun = time.monotonic()
-
-    def note(self, event: str) -> None:
-        self.events.append(f"{time.monotonic() - self._begun:7.2f} s  {event}")
-
-    def pause(self, longest: float) -> None:
-        time.sleep(self.random.uniform(0, longest))
 
     def strike(self) -> None:
         strikes: list[Callable[[], None]] = [

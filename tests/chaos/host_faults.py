@@ -1,8 +1,9 @@
 """Faults of hosts on a network, chosen by a seed: a host is cut off, receives or sends nothing, is slow, or dies."""
 
-import random
 import time
 from collections.abc import Callable
+
+from decisions import Decisions
 
 from agents import Hosts
 from machines import Machines
@@ -10,25 +11,17 @@ from machines import Machines
 _SLOW_SECONDS, _LOSS = 0.05, 0.025
 
 
-class HostFaults:
-    """Choose faults by the seed, and record what happened. One host has a fault at a time.
+class HostFaults(Decisions):
+    """Faults of hosts by a seed, one at a time.
 
     :param longest: of a fault, in seconds.
     """
 
     def __init__(self, machines: Machines, hosts: Hosts, seed: int, longest: float) -> None:
+        super().__init__(seed)
         self.hosts = hosts
-        self.random = random.Random(seed)
-        self.events: list[str] = []
         self._machines = machines
         self._longest = longest
-        self._begun = time.monotonic()
-
-    def note(self, event: str) -> None:
-        self.events.append(f"{time.monotonic() - self._begun:7.2f} s  {event}")
-
-    def pause(self, longest: float) -> None:
-        time.sleep(self.random.uniform(0, longest))
 
     def strike(self) -> None:
         """Cause a fault of a host for a while, or kill the server."""
