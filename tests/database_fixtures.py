@@ -1,4 +1,4 @@
-"""A database, an instance, a task and a report of a host for tests that do not depend on their content."""
+"""A database, an instance, a task, a backup and a report of a host for tests that do not depend on their content."""
 
 import functools
 import subprocess
@@ -8,6 +8,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 
+from cachewright.model.backups import Backup
 from cachewright.model.hosts import HostReport
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import Task
@@ -67,6 +68,23 @@ def a_task(**members: Any) -> Task:
         "created_at": 1,
     }
     return Task(**plain | members)
+
+
+def a_backup(**members: Any) -> Backup:
+    """A scheduled backup that has succeeded, except for the given members."""
+    plain: dict[str, Any] = {
+        "id": "b",
+        "project_id": "p",
+        "instance_id": "i",
+        "instance_name": "cache",
+        "spec_code": "redis.single.xu1.large.1",
+        "kind": "auto",
+        "state": "succeed",
+        "task_id": "t",
+        "remark": "",
+        "created_at": 1,
+    }
+    return Backup(**plain | members)
 
 
 def a_report(**members: Any) -> HostReport:

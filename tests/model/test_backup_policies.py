@@ -21,6 +21,7 @@ from cachewright.model.backup_policies import (
     zone_of,
 )
 from cachewright.model.backups import Backup, expired, last_good
+from database_fixtures import a_backup
 
 MONDAY = int(datetime(2026, 11, 23, tzinfo=UTC).timestamp() * 1000)
 HOUR = 3600 * 1000
@@ -32,20 +33,8 @@ def policy(*days: int, begin_at: str = "02:00-03:00", offset: str = "", since: i
 
 
 def backup(created_at: int, **members: Any) -> Backup:
-    plain: dict[str, Any] = {
-        "id": f"b{created_at}",
-        "project_id": "p",
-        "instance_id": "i",
-        "instance_name": "cache",
-        "spec_code": "code",
-        "kind": "auto",
-        "state": "succeed",
-        "task_id": f"t{created_at}",
-        "remark": "",
-        "created_at": created_at,
-        "taken_at": created_at,
-    }
-    return Backup(**plain | members)
+    plain = {"id": f"b{created_at}", "created_at": created_at, "taken_at": created_at}
+    return a_backup(**plain | members)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from cachewright.errors import ApiError
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.local import LocalHost
 from cachewright.model.backup_policies import ATTRIBUTE, DAY_MS
-from cachewright.model.backups import Backup
 from cachewright.monitoring.backup_retention import BackupRetention
 from cachewright.monitoring.scheduled_backups import ScheduledBackups
 from cachewright.operations.context import OperationContext
@@ -23,7 +22,7 @@ from cachewright.store import backups, instances, tasks
 from cachewright.store.database import Database
 from cachewright.tasks.operation import CANCELLED
 from cachewright.valkey.migration.source_state import MigrationState
-from database_fixtures import a_task, an_instance, migrated
+from database_fixtures import a_backup, a_task, an_instance, migrated
 from write_log_fixtures import GIGABYTE
 
 NOW = 1_800_000_000_000
@@ -49,21 +48,10 @@ class Backups:
 
     async def add(self, *, task: dict[str, Any] | None = None, **members: Any) -> str:
         backup_id = str(uuid.uuid4())
-        plain: dict[str, Any] = {
-            "id": backup_id,
-            "project_id": "p",
-            "instance_id": "i",
-            "instance_name": "cache",
-            "spec_code": "code",
-            "kind": "auto",
-            "state": "succeed",
-            "task_id": f"task of {backup_id}",
-            "remark": "",
-            "created_at": NOW - DAY_MS,
-            "taken_at": NOW - DAY_MS,
-        }
+        times = {"created_at": NOW - DAY_MS, "taken_at": NOW - DAY_MS}
+        made = a_backup(id=backup_id, task_id=f"task of {backup_id}", **times | members)
         with self.database.write() as connection:
-            backups.add(connection, Backup(**plain | members))
+            backups.add(connection, made)
             if task is not None:
                 tasks.add(connection, a_task(**{"id": f"task of {backup_id}", "kind": "backup"} | task))
         await self.storage.require_mark(is_new=True)

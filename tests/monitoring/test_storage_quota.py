@@ -6,6 +6,7 @@ import pytest
 
 from cachewright.model.backups import Backup
 from cachewright.monitoring.storage_quota import backups_over, logs_over
+from database_fixtures import a_backup
 from write_log_fixtures import a_log
 
 
@@ -36,26 +37,13 @@ def test_bytes_of_logs_that_are_being_deleted_do_not_count() -> None:
     assert logs_over([going, a_log(id="growing", size=10)], {}, 10, ()) == ([], [])
 
 
-def a_backup(name: str, **members: Any) -> Backup:
-    plain: dict[str, Any] = {
-        "id": name,
-        "project_id": "p",
-        "instance_id": "i",
-        "instance_name": "cache",
-        "spec_code": "redis.single.xu1.large.1",
-        "kind": "auto",
-        "state": "succeed",
-        "task_id": f"task of {name}",
-        "remark": "",
-        "created_at": 1,
-        "size": 10,
-    }
-    return Backup(**plain | members)
+def backup(name: str, **members: Any) -> Backup:
+    return a_backup(id=name, task_id=f"task of {name}", size=10, **members)
 
 
-OLD, NEW = a_backup("old", taken_at=1), a_backup("new", taken_at=3)
-MANUAL = a_backup("manual", taken_at=2, kind="manual")
-ONLY = a_backup("only", instance_id="j", taken_at=0)
+OLD, NEW = backup("old", taken_at=1), backup("new", taken_at=3)
+MANUAL = backup("manual", taken_at=2, kind="manual")
+ONLY = backup("only", instance_id="j", taken_at=0)
 
 
 @pytest.mark.parametrize(
@@ -76,5 +64,5 @@ def test_scheduled_backups_leave_and_never_the_last_of_an_instance(
 
 
 def test_a_manual_backup_can_be_the_last_good_one() -> None:
-    newest = a_backup("newest", taken_at=9, kind="manual")
+    newest = backup("newest", taken_at=9, kind="manual")
     assert backups_over([OLD, NEW, newest], 10, ()) == [OLD, NEW]

@@ -12,7 +12,6 @@ from cachewright.config import Settings
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import LINKS
 from cachewright.hosts.local import LocalHost
-from cachewright.model.backups import Backup
 from cachewright.model.incidents import FaultKind
 from cachewright.model.write_logs import ATTRIBUTE
 from cachewright.monitoring import write_log_storing
@@ -26,7 +25,7 @@ from cachewright.store import backups, instances, tasks, write_logs
 from cachewright.store.database import Database
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.topology import Member, View
-from database_fixtures import a_task, an_instance, migrated
+from database_fixtures import a_backup, a_task, an_instance, migrated
 from write_log_fixtures import GIGABYTE, NOW, a_log, a_node, leave_free
 
 HOUR = 3600
@@ -84,10 +83,8 @@ class Logs:
 
     def back_up(self, size: int) -> None:
         """Add a backup of this size by a user."""
-        place = {"project_id": "p", "instance_id": "i", "instance_name": "cache", "spec_code": "code", "remark": ""}
-        made = Backup(id=str(size), kind="manual", state="succeed", task_id=str(size), created_at=1, size=size, **place)
         with self.database.write() as connection:
-            backups.add(connection, made)
+            backups.add(connection, a_backup(id=str(size), kind="manual", task_id=str(size), size=size))
 
     def task(self, **members: Any) -> None:
         with self.database.write() as connection:
