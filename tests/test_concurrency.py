@@ -1,11 +1,12 @@
 """Limits that are fair between keys, and calls that several callers share."""
 
 import asyncio
+import threading
 from contextlib import suppress
 
 import pytest
 
-from cachewright.concurrency import FairLimit, SharedCalls, end_tasks, gather_limited
+from cachewright.concurrency import FairLimit, SharedCalls, end_tasks, gather_limited, until_ended
 from cachewright.errors import ApiError
 
 
@@ -162,3 +163,33 @@ async def test_after_an_error_no_other_call_runs_on() -> None:
     with pytest.raises(ValueError, match="fails"):
         await gather_limited(act, ["a", "fails", "b"], 3)
     assert sorted(ended) == ["a", "b"]
+
+
+async def test_a_thread_ends_before_its_caller_however_often_that_is_cancelled() -> None:
+    release = threading.Event()
+
+    async def work() -> None:
+        writing = asyncio.create_task(asyncio.to_thread(release.wait))
+        try:
+            await asyncio.wait([writing])
+        finally:
+            await until_ended(writing)
+
+    caller = asyncio.create_task(work())
+    await settle()
+    ending = asyncio.create_task(end_tasks(caller, cancel_again_seconds=0.01))
+    await asyncio.sleep(0.2)  # cancelled several times
+    had_ended = caller.done()
+    release.set()
+    async with asyncio.timeout(30):
+        await ending
+    assert not had_ended
+    assert caller.cancelled()
+
+
+async def test_the_error_of_a_task_that_is_waited_for_stays_its_own() -> None:
+    failing = asyncio.get_running_loop().create_future()
+    failing.set_exception(ValueError("its own"))
+    await until_ended(failing)
+    with pytest.raises(ValueError, match="its own"):
+        await failing

@@ -49,6 +49,20 @@ async def end_tasks(*tasks: asyncio.Future[Any], cancel_again_seconds: float = _
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def until_ended(task: asyncio.Future[Any]) -> None:
+    """Return when a task has ended, also if the caller is cancelled meanwhile, which then takes effect. The task is not
+    cancelled: one that waits for a thread would end before the thread does."""
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancellation = error
+    if cancellation is not None:
+        await asyncio.gather(task, return_exceptions=True)  # marks its error as read
+        raise cancellation
+
+
 class FairLimit:
     """Limit on concurrent work for each key. Further work of a key waits in order and delays no other key."""
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 from cachewright.backups.manifest import SavedShard
+from cachewright.concurrency import until_ended
 from cachewright.errors import CachewrightError
 from cachewright.hosts.node_folders import write_folder
 from cachewright.jobs.snapshot_files import SnapshotFiles
@@ -65,7 +66,7 @@ async def _write(work: Work, job: MakeData, files: SnapshotFiles, planned: Cut) 
             await asyncio.wait([writing], timeout=_POLL_SECONDS)
     finally:
         stopped.set()
-        await asyncio.gather(writing, return_exceptions=True)
+        await until_ended(writing)
     await writing
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from cachewright import errors
+from cachewright.concurrency import until_ended
 from cachewright.hosts.jobs import JobState
 from cachewright.jobs.restores import with_keys_of
 from cachewright.jobs.spec import FETCHED_PREFIX, Made, MakeData
@@ -179,7 +180,7 @@ class _Writing:
                 await asyncio.wait([writing], timeout=_POLL_SECONDS)
         finally:
             self._stopped.set()
-            await asyncio.gather(writing, return_exceptions=True)
+            await until_ended(writing)
         try:
             await writing
         except OSError as error:
