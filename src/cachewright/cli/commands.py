@@ -6,6 +6,7 @@ from cyclopts import App
 
 import cachewright
 from cachewright.cli import garbage
+from cachewright.cli.exit import Exit
 from cachewright.client.errors import CommandFailed
 
 _INTERRUPTED = 130
@@ -51,10 +52,22 @@ app.register_install_completion_command()
 def main() -> None:
     """Run the command line. An error of the user is one line on standard error; `docs/cli.md` lists the exit codes."""
     garbage.collect_rarely()
+    process_exit = Exit()
+    process_exit.status = _run()
+
+
+def _run() -> int:
+    """Run a command and return the exit status of the process."""
     try:
         app()
     except CommandFailed as failed:
         print(f"cachewright: {failed}", file=sys.stderr)
-        sys.exit(failed.exit_code)
+        return failed.exit_code
     except (KeyboardInterrupt, EOFError):
-        sys.exit(_INTERRUPTED)
+        return _INTERRUPTED
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+            return 1
+        return ended.code or 0
+    return 0
