@@ -70,6 +70,9 @@ def test_what_makes_rates_differ_is_in_their_names() -> None:
     assert old.work.rate == "move slots: balanced"
     assert new.work.rate == "move slots: balanced, new target"
     assert idle.work.rate == "move slots: fastest"
+    (busy,) = planned(moves(1), mode_of("fastest"), clients=True)
+    assert busy.work.rate == "move slots: fastest, clients"
+    assert old.work_in_modes["fastest"].rate == "move slots: fastest, clients"
 
 
 def test_clients_that_come_and_go_make_a_mean_of_both_ways() -> None:

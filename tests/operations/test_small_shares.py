@@ -21,3 +21,22 @@ def test_shares_are_learned_for_each_instance_and_apart_for_sources_without_clie
         store_small_shares(connection, "a", migrations)
         assert load_small_shares(connection, "a") == {True: pytest.approx(0.65), False: 0.0}
     database.close()
+
+
+def test_a_source_whose_clients_come_or_go_during_the_task_teaches_for_both_plans(database_url: str) -> None:
+    database = migrated(database_url)
+    migrations = MigrationState(cpus=2)
+    share = migrations.batch_share("a", clients=False)
+    share.record(10, small=True)
+    share.record(90, small=False)
+    with database.write() as connection:
+        share.see(clients=False)
+        store_small_shares(connection, "a", migrations)
+        assert load_small_shares(connection, "a") == {True: 1.0, False: pytest.approx(0.1)}
+        share.see(clients=True)
+        store_small_shares(connection, "a", migrations)
+        assert load_small_shares(connection, "a") == {True: pytest.approx(0.1), False: pytest.approx(0.1)}
+        migrations.batch_share("a", clients=True).record(40, small=True)
+        store_small_shares(connection, "a", migrations)
+        assert load_small_shares(connection, "a") == {True: pytest.approx(0.55), False: pytest.approx(0.1)}
+    database.close()

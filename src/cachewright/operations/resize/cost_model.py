@@ -6,7 +6,8 @@ The constants differ by the way in which slots move (`Way`). They hold for one s
 full speed, more of them share the host.
 
 The constants are those of one machine. How much faster or slower an installation is, it learns (`tasks.learning`), by
-way and by whether the target is a new node, whose memory is still untouched. Measured in docs/decisions/0049.
+way, by whether the target is a new node, whose memory is still untouched, and by whether clients compete with the mode
+`fastest`. Measured in docs/decisions/0049.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -213,5 +214,11 @@ def _work(move: Move, load: NodeLoad, host: Host, cost: Estimated, *, is_new: bo
         seconds=cost.seconds,
         fixed=cost.start,
         turns=host.turns,
-        rate=f"{MOVE}: {cost.way}{', new target' if is_new else ''}",
+        rate=_rate(cost.way, with_clients=load.clients and host.mode == "fastest", is_new=is_new),
     )
+
+
+def _rate(way: Way, *, with_clients: bool, is_new: bool) -> str:
+    """Return the name of a speed. Clients take processor time from the mode `fastest`; in other modes, the way
+    `fastest` is that of sources without clients."""
+    return f"{MOVE}: {way}{', clients' if with_clients else ''}{', new target' if is_new else ''}"

@@ -2,7 +2,8 @@
 
 Clients come and go, so a plan cannot tell from the clients of this moment how many keys will move in small batches
 (`valkey.migration.range_size`). The share is learned from finished tasks of the instance, apart for sources that had
-clients when the plan was made and for sources that had none.
+clients when the plan was made and for sources that had none. A source whose clients came or went during the task could
+have had the other plan as well, so its share is that of both.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,11 @@ _NAMES = {True: "keys in small batches: clients", False: "keys in small batches:
 def store_small_shares(connection: sa.Connection, instance_id: str, migrations: MigrationState) -> None:
     """Learn from a task that has succeeded."""
     for clients, name in _NAMES.items():
-        if (share := migrations.batch_share(instance_id, clients=clients).measured) is not None:
+        planned_so, otherwise = (migrations.batch_share(instance_id, clients=now) for now in (clients, not clients))
+        share = planned_so.measured
+        if share is None and otherwise.has_seen(clients=clients):
+            share = otherwise.measured
+        if share is not None:
             throughput.learn(connection, throughput.of_instance(name, instance_id), share)
 
 

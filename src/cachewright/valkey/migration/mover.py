@@ -70,6 +70,8 @@ class Mover:
         counts = await count_keys(source, slots_of(overlap(owned, move.part)))
         before = move.state.carry_over.pop(move.source.id, exported)
         before = before if before <= exported else 0  # the counter may have restarted at zero
+        if move.share and move.control.mode() != "fastest":
+            move.share.see(clients=(await client_activity(source)).connected > 0)
         progress = TransferProgress(counts, move.size, before, move.share)
         return RunningMove(move=move, source=source, target=target, progress=progress, exported=exported, report=report)
 

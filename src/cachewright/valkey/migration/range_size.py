@@ -73,11 +73,21 @@ _WEIGHT_OF_LAST = 0.25
 
 
 class BatchShare:
-    """Keys of a task that have moved in small batches, and in all; and the usual size of its small batches."""
+    """Keys of a task that have moved in small batches, and in all; the usual size of its small batches; and whether
+    its sources had clients."""
 
     def __init__(self) -> None:
         self._small = self._all = 0
         self._usual: float | None = None
+        self._seen: set[bool] = set()
+
+    def see(self, *, clients: bool) -> None:
+        """Record whether a source has clients now."""
+        self._seen.add(clients)
+
+    def has_seen(self, *, clients: bool) -> bool:
+        """Whether a source had clients, or had none, at some time of the task."""
+        return clients in self._seen
 
     def usual_small_batch(self, keys: int, planned: int) -> int:
         """Record the size of a small batch. Return the expected size of those to come, a mean in which the planned size
