@@ -13,9 +13,11 @@ class ClientSpec(msgspec.Struct, frozen=True, kw_only=True):
     :ivar rate: requests a second, half of them writes.
     :ivar workers: callers that share the client; each waits for a reply before it sends its next request.
     :ivar keys: keys of each worker; no other worker writes them.
+    :ivar name: begin of its keys, for a second client of a library in a cache. The name of the library by default.
     """
 
     library: str
+    name: str = ""
     host: str
     port: int
     password: str | None

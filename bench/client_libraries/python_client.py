@@ -108,7 +108,7 @@ class _Traffic:
                 await asyncio.sleep(early)
                 due = time.time()
             writing = turn % 2 == 0
-            key = f"{self._spec.library}:{number}:{turn // 2 % self._spec.keys}"
+            key = f"{self._spec.name or self._spec.library}:{number}:{turn // 2 % self._spec.keys}"
             try:
                 if writing:
                     await self._write(expected, key, f"{number}:{turn}")

@@ -4,6 +4,7 @@ started beside it has no clients."""
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -206,6 +207,12 @@ async def test_a_former_node_that_is_started_beside_the_cut_over_has_no_clients(
             await wait_until_answering(context, instance, node)
             assert not await is_open_to_clients(node, context.access(instance))
             assert not listens(node)
+            assert node.id not in context.opened_at
+            await context.open_port(instance, node)
+            opened_at = context.opened_at[node.id]
+            assert time.time() - opened_at < 60
+            await context.open_port(instance, node)
+            assert context.opened_at[node.id] == opened_at, "it was open"
         finally:
             await context.host.remove(node.id, 10)
 

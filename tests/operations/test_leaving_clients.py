@@ -14,6 +14,7 @@ from huaweicloudsdkdcs.v2 import (
 )
 from valkey import Valkey
 from valkey.exceptions import ConnectionError as Unreachable
+from valkey.exceptions import ResponseError
 
 from caches import cache
 from sdk_calls import PASSWORD, created, ended, newest_task, progress, resize, show
@@ -106,12 +107,22 @@ def test_a_leaving_node_waits_for_its_subscribers_and_so_does_the_next_server(se
     assert "connections of clients were cut: 1 blocked, 1 subscribers" in server.log()
 
 
-def test_a_node_leaves_when_its_subscribers_have_left(serving: Serving) -> None:
+def test_a_node_leaves_when_its_subscribers_and_stale_clients_have_left(serving: Serving) -> None:
+    """A library that keeps its connection until it was redirected is redirected, however long it is silent."""
     server, client = serving(LONG)
     instance_id = created(client, 3)
-    subscriber = subscribed(port_of_last_shard(client, instance_id))
+    port = port_of_last_shard(client, instance_id)
+    subscriber = subscribed(port)
+    stale = Valkey(port=port, password=PASSWORD, lib_name="node-redis", single_connection_client=True)
+    stale.ping()
     task_id = resize(client, instance_id, 2)
-    until(lambda: waiting(client, instance_id, task_id), "the node does not wait")
+    (told,) = until(lambda: waiting(client, instance_id, task_id), "the node does not wait")
+    assert "waiting_for_clients:2" in told
+    assert "stale:1" in told
+    time.sleep(1)  # longer than others may be silent
+    with pytest.raises(ResponseError, match="MOVED"):
+        stale.get("key")
+    stale.close()
     subscriber.close()
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     assert not any("cut" in told for told in details(client, instance_id, task_id, "Resource release."))

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.valkey.client_drain import SILENT_SECONDS, Connection, Silence, client_connections, knows_by_name
+from cachewright.valkey.client_drain import (
+    SILENT_SECONDS,
+    Connection,
+    Drain,
+    Silence,
+    client_connections,
+    knows_by_name,
+)
 from standalone_node import node_at
 
 QUIET = {"flags": "N", "user": "default", "name": "", "tot-cmds": "3", "qbuf": "0", "obl": "0", "oll": "0"}
@@ -29,6 +36,33 @@ def row(**changed: str) -> dict[str, str]:
 def test_the_kind_is_what_a_closed_connection_would_lose(changed: dict[str, str], kind: str) -> None:
     (connection,) = client_connections([row(**changed)], by_name=False)
     assert (connection.kind, connection.holds) == (kind, kind != "others")
+
+
+@pytest.mark.parametrize(
+    ("changed", "redirects", "kind"),
+    [
+        ({"lib-name": "node-redis"}, True, "stale"),
+        ({"lib-name": "node-redis(sessions)"}, True, "stale"),
+        ({"lib-name": "node-redis", "flags": "r"}, True, "others"),
+        ({"lib-name": "node-redis", "flags": "P"}, True, "subscribers"),
+        ({"lib-name": "node-redis"}, False, "others"),
+        ({"lib-name": "redis-py"}, True, "others"),
+        ({}, True, "others"),
+    ],
+)
+def test_a_library_that_leaves_once_it_was_redirected_is_waited_for(
+    changed: dict[str, str], redirects: bool, kind: str
+) -> None:
+    (connection,) = client_connections([row(**changed)], by_name=False, redirects=redirects)
+    assert (connection.kind, connection.holds) == (kind, kind != "others")
+
+
+@pytest.mark.parametrize(
+    ("grace", "holding", "waits"),
+    [(0, {"stale": 1}, 5), (10, {"stale": 1}, 10), (0, {"blocked": 1}, 0), (10, {"blocked": 1}, 10), (10, {}, 10)],
+)
+def test_stale_clients_are_waited_for_without_a_grace_too(grace: int, holding: dict[str, int], waits: int) -> None:
+    assert Drain(grace_seconds=grace, has_successor=True, redirects=True).grace_of(holding) == waits
 
 
 @pytest.mark.parametrize("by_name", [True, False])

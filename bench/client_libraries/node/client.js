@@ -70,7 +70,7 @@ async function work(number, begin) {
       due = now();
     }
     const writing = turn % 2 === 0;
-    const key = `${spec.library}:${number}:${Math.floor(turn / 2) % spec.keys}`;
+    const key = `${spec.name || spec.library}:${number}:${Math.floor(turn / 2) % spec.keys}`;
     try {
       if (writing) {
         const value = `${number}:${turn}`;

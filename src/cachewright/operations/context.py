@@ -1,6 +1,7 @@
 """The dependencies of operations and of their actions: database, settings, host, state of migrations."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class OperationContext(msgspec.Struct, frozen=True):
     """:ivar migrations: state of slot migrations on the host.
     :ivar hazards: counts of hazards of slot migration that occurred.
     :ivar streams: open streams of migrations from outside, :ivar relays: relays to sources with TLS.
+    :ivar opened_at: when this server made each node accept clients, in epoch seconds, by node id; only if it did.
     """
 
     database: Database
@@ -55,6 +57,7 @@ class OperationContext(msgspec.Struct, frozen=True):
     hazards: HazardCounts = msgspec.field(default_factory=HazardCounts)
     streams: Streams = msgspec.field(default_factory=Streams)
     relays: Relays = msgspec.field(default_factory=Relays)
+    opened_at: dict[str, float] = msgspec.field(default_factory=dict)
 
     async def backup_storage(self) -> Storage:
         """The storage of backups. Opened on a thread, because a folder may be on a slow disk. Raises StorageFailed."""
@@ -174,12 +177,14 @@ class OperationContext(msgspec.Struct, frozen=True):
         FirewallFailed."""
         if client_firewall.is_filtered(instance):
             await client_firewall.ensure(self.database, self.host)
-        await node_control.open_to_clients(node, self.access(instance))
+        if await node_control.open_to_clients(node, self.access(instance)):
+            self.opened_at[node.id] = time.time()
         self.host.release_port(node.host, node.port)
 
     async def close_port(self, instance: Instance, node: Node) -> None:
         """Make a node refuse new connections of clients. Raises one of NODE_GONE or NodeRefused."""
         access = self.access(instance)
+        self.opened_at.pop(node.id, None)
         await node_control.close_to_clients(node, access)
         if topology_of(instance.spec_code).has_sentinel and node.host_name != EMBEDDED:
             await node_control.withhold(node, access)

@@ -28,7 +28,11 @@ LONGEST_GRACE_SECONDS = 3600.0
 
 _POLL_SECONDS = 0.1
 _RECONNECT_SECONDS = 5.0
-"""Time after the start of a replica in which clients connect again. Libraries pause for seconds between attempts."""
+"""Time in which clients connect again to a node that accepts them again. Libraries pause for up to 3.9 s between
+attempts."""
+
+_OPENED_WITHIN_SECONDS = 20.0
+"""Time after the start of a node in which it may begin to accept clients. Another server may have opened its port."""
 
 
 class EndingNode(msgspec.Struct, frozen=True):
@@ -63,8 +67,14 @@ class EndingNode(msgspec.Struct, frozen=True):
         """Wait until clients have had time to connect again to replicas that have just restarted. Some libraries fail
         requests to a primary to which they have no connection."""
         deadline = time.monotonic() + _RECONNECT_SECONDS
-        processes = [await self.context.host.process(replica.id) for replica in replicas]
-        end = max((process.started_at for process in processes if process), default=0.0) + _RECONNECT_SECONDS
+        opened_at, now = self.context.opened_at, time.time()
+        processes = {replica.id: await self.context.host.process(replica.id) for replica in replicas}
+        ends = (
+            reconnected_at(process.started_at, opened_at.get(node_id), now)
+            for node_id, process in processes.items()
+            if process
+        )
+        end = max(ends, default=0.0)
         while time.time() < end and time.monotonic() < deadline:
             self.step.raise_if_cancelled()
             await asyncio.sleep(_POLL_SECONDS)
@@ -89,6 +99,7 @@ class EndingNode(msgspec.Struct, frozen=True):
         drain = Drain(
             grace_seconds=self.context.settings.client_grace_seconds,
             has_successor=has_successor,
+            redirects=has_successor and topology_of(self.instance.spec_code).is_cluster,
             local_address=local_address,
         )
         cut = await drain_clients(node, access, drain, report)
@@ -96,6 +107,17 @@ class EndingNode(msgspec.Struct, frozen=True):
         if cut:
             kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(cut.items()))
             log.warning("node %s: connections of clients were cut: %s", node.id, kinds)
+
+
+def reconnected_at(started_at: float, opened_at: float | None, now: float) -> float:
+    """Return when clients have had time to connect again to a node since it accepts them. Epoch seconds. Pure.
+
+    :param started_at: start of its process.
+    :param opened_at: when this server made the node accept clients; None if it did not, or only before that start.
+    """
+    if opened_at is None or opened_at < started_at:
+        opened_at = now if now - started_at < _OPENED_WITHIN_SECONDS else started_at
+    return opened_at + _RECONNECT_SECONDS
 
 
 async def hand_over_seconds(context: OperationContext, instance: Instance, leads: Iterable[Node]) -> dict[str, float]:

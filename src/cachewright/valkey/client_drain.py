@@ -1,8 +1,9 @@
 """Close the connections of clients to a node that leaves its cluster or restarts.
 
 A connection can hold something that is lost when it closes: a subscription, a MONITOR, a blocked command, an open
-transaction. Such connections get a period of grace. Others are closed when they have been silent for a moment, each
-right after a check that it still is, so that no command is lost in flight.
+transaction. Such connections get a period of grace, and so do those of libraries that would lose requests because they
+still send them to this node. Others are closed when they have been silent for a moment, each right after a check that
+it still is, so that no command is lost in flight.
 
 Source: CLIENT LIST and CLIENT KILL of Valkey 9.1.
 """
@@ -41,11 +42,18 @@ _OTHERS = "others"
 _KIND_OF_FLAG = {"O": "monitors", "P": "subscribers", "b": "blocked", "x": "transactions"}
 _INTERNAL_FLAGS = frozenset("SM")
 
+_STALE = "stale"
+_KEEP_UNTIL_REDIRECTED = ("node-redis",)
+"""Prefixes of the names of libraries that have a connection to a node as long as their map of the cluster says that the
+node owns slots. They read the map again when a node redirects a request (MOVED). A request to a node that does not
+accept connections fails after 5 s, and only then they read the map of another node."""
+
 
 class Connection(msgspec.Struct, frozen=True):
     """A connection of a client.
 
-    :ivar kind: what the connection holds; `others` if nothing.
+    :ivar kind: what the connection holds; `others` if nothing; `stale` if its client has not learnt yet that the node
+        owns no slots.
     :ivar commands: number of its commands so far.
     :ivar is_waiting: the node has not read or answered all of its commands.
     """
@@ -60,19 +68,29 @@ class Connection(msgspec.Struct, frozen=True):
         return self.kind != _OTHERS
 
 
-def client_connections(rows: Iterable[Mapping[str, str]], *, by_name: bool) -> list[Connection]:
+def client_connections(
+    rows: Iterable[Mapping[str, str]], *, by_name: bool, redirects: bool = False
+) -> list[Connection]:
     """Return the connections of clients in the rows of CLIENT LIST, without those of the control plane and of other
-    nodes. For `by_name` see `is_client`."""
+    nodes. For `by_name` see `is_client`, for `redirects` see `Drain`."""
     return [
         Connection(
             id=row["id"],
-            kind=next((kind for flag, kind in _KIND_OF_FLAG.items() if flag in row["flags"]), _OTHERS),
+            kind=_kind(row, redirects=redirects),
             commands=int(row.get("tot-cmds", 0)),
             is_waiting=any(row.get(field, "0") != "0" for field in ("qbuf", "obl", "oll")),
         )
         for row in rows
         if is_client(row, by_name=by_name)
     ]
+
+
+def _kind(row: Mapping[str, str], *, redirects: bool) -> str:
+    """Return the kind of a connection. One that reads from a replica (READONLY, flag `r`) is not redirected."""
+    if held := next((kind for flag, kind in _KIND_OF_FLAG.items() if flag in row["flags"]), None):
+        return held
+    is_stale = redirects and "r" not in row["flags"] and row.get("lib-name", "").startswith(_KEEP_UNTIL_REDIRECTED)
+    return _STALE if is_stale else _OTHERS
 
 
 def is_client(row: Mapping[str, str], *, by_name: bool) -> bool:
@@ -123,12 +141,19 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     :ivar grace_seconds: time for connections that hold something.
     :ivar has_successor: another node serves the clients, so that all connections are closed before this node ends.
     Without one, clients that hold nothing use the node until it ends.
+    :ivar redirects: the node redirects all requests to other nodes of its cluster, because it owns no slots.
     :ivar local_address: only connections to this address of the node, `host:port`; empty for all.
     """
 
     grace_seconds: float
     has_successor: bool
+    redirects: bool = False
     local_address: str = ""
+
+    def grace_of(self, holding: Mapping[str, int]) -> float:
+        """Seconds for which the node waits for these connections, by kind. Those that are stale get at least as much as
+        active ones: most learn the new owner by their next request."""
+        return max(self.grace_seconds, _ACTIVE_SECONDS) if holding.get(_STALE) else self.grace_seconds
 
 
 async def drain_clients(
@@ -146,7 +171,7 @@ async def drain_clients(
         async with connect(node, access) as client:
             while True:
                 now = time.monotonic()
-                connections = await _connections(client, by_name, drain.local_address)
+                connections = await _connections(client, by_name, drain.local_address, redirects=drain.redirects)
                 if drain.has_successor:
                     is_late = now - begun_at > _ACTIVE_SECONDS
                     silent = silence.silent(connections, now, 0.0 if is_late else SILENT_SECONDS)
@@ -154,7 +179,7 @@ async def drain_clients(
                     closed = await _close_unused(client, by_name, unused, () if is_late else _SILENT)
                     connections = [connection for connection in connections if connection.id not in closed]
                 holding = Counter(connection.kind for connection in connections if connection.holds)
-                grace = drain.grace_seconds - (now - begun_at)
+                grace = drain.grace_of(holding) - (now - begun_at)
                 report(holding, max(grace, 0.0))
                 is_active = drain.has_successor and len(connections) > holding.total()
                 waits_for_active = is_active and now - begun_at < _ACTIVE_SECONDS + _LATE_SECONDS
@@ -187,9 +212,12 @@ async def has_clients(node: Node, access: Access) -> bool:
     return False
 
 
-async def _connections(client: Valkey, by_name: bool, local_address: str = "") -> list[Connection]:
+async def _connections(
+    client: Valkey, by_name: bool, local_address: str = "", *, redirects: bool = False
+) -> list[Connection]:
     rows = await ask(client, "CLIENT LIST")
-    return client_connections((row for row in rows if local_address in {"", row.get("laddr")}), by_name=by_name)
+    found = (row for row in rows if local_address in {"", row.get("laddr")})
+    return client_connections(found, by_name=by_name, redirects=redirects)
 
 
 async def _close_unused(

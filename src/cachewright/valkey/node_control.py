@@ -83,11 +83,13 @@ async def is_open_to_clients(node: Node, access: Access) -> bool:
         return bool(await ask(client, "CONFIG GET", *wanted) == wanted)
 
 
-async def open_to_clients(node: Node, access: Access) -> None:
-    """Make the node accept clients at its port, until its next start."""
-    if not await is_open_to_clients(node, access):
-        async with connect(node, access) as client:
-            await ask(client, "CONFIG SET", *_open_setting(node))
+async def open_to_clients(node: Node, access: Access) -> bool:
+    """Make the node accept clients at its port, until its next start. Return False if it did before."""
+    if await is_open_to_clients(node, access):
+        return False
+    async with connect(node, access) as client:
+        await ask(client, "CONFIG SET", *_open_setting(node))
+    return True
 
 
 def _open_setting(node: Node) -> tuple[str, ...]:
