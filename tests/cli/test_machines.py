@@ -13,8 +13,10 @@ import cachewright
 from cachewright.cli.doctor import records
 from cachewright.cli.doctor.finding import Finding
 from cachewright.cli.doctor.machines import check_hosts, check_reach, check_servers
+from cachewright.cli.doctor.resources import check_allocated
 from cachewright.config import Settings
 from cachewright.errors import DatabaseUnavailable
+from cachewright.hosts.resources import total_memory
 from cachewright.model.hosts import HostRecord
 from cachewright.model.servers import ServerRecord
 from cachewright.store import hosts, instances, server_records
@@ -114,7 +116,26 @@ def test_nodes_that_cannot_be_reached_are_counted(settings: Settings, database: 
     assert "Connection refused" in found.message
 
 
-@pytest.mark.parametrize("check", [check_servers, check_hosts, check_reach])
+def test_memory_is_compared_with_that_of_the_host_of_the_nodes(settings: Settings, database: SqliteDatabase) -> None:
+    most = total_memory()
+    large = a_report(memory=8 * most)
+    with database.write() as connection:
+        for name, report in (("h2", large), ("h3", a_report()), ("h4", None)):
+            record = HostRecord(name=name, address="127.0.0.2", zone="z", state="active", created_at=1, report=report)
+            hosts.add(connection, record)
+        instances.add(connection, an_instance())
+        own = msgspec.structs.replace(nowhere(), id="a", maxmemory=2**20)
+        grown = msgspec.structs.replace(nowhere(), id="b", maxmemory=2 * most, host_name="h2", port=2)
+        full = msgspec.structs.replace(nowhere(), id="c", maxmemory=2 * most, host_name="h3", port=3)
+        instances.add_nodes(connection, [own, grown, full])
+    here, roomy, small = check_allocated(settings)
+    assert (here.state, roomy.state, small.state) == ("ok", "ok", "warn")
+    assert "allocated to 1 nodes, the host has" in here.message
+    assert "allocated to 1 nodes, host h2 has" in roomy.message
+    assert f"host h3 has {a_report().memory / 2**30:.1f} GB" in small.message
+
+
+@pytest.mark.parametrize("check", [check_servers, check_hosts, check_reach, check_allocated])
 @pytest.mark.parametrize("lost", ["at the begin", "at the end"])
 def test_a_database_that_is_lost_after_it_was_opened_is_no_error(
     settings: Settings,

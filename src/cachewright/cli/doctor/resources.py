@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from cachewright.cli.doctor.finding import Finding
 from cachewright.cli.doctor.records import read
 from cachewright.config import Settings
 from cachewright.hosts.resources import resources, total_memory
-from cachewright.operations import admission
+from cachewright.model.hosts import EMBEDDED, HostRecord
+from cachewright.operations.node_placement import allocated_by_host
+from cachewright.placement.capacity import Size
+from cachewright.store import hosts
 
 _GIGABYTE = 2**30
 
@@ -22,17 +27,31 @@ def check_memory(settings: Settings) -> Iterator[Finding]:
 
 
 def check_allocated(settings: Settings) -> Iterator[Finding]:
-    """Check allocated memory. Without a readable database there is no finding; `check_database` reports that."""
-    allocated = read(settings, lambda connection: admission.allocated(connection, ""))
-    if allocated is None:
+    """Compare the memory that is allocated to the nodes of each host with what the host has: this machine, or another
+    one as its agent reports. Without a readable database there is no finding; `check_database` reports that."""
+    found = read(settings, _allocated)
+    if found is None:
         return
-    _, host = allocated
-    needed, there = host.size.host_memory / _GIGABYTE, total_memory() / _GIGABYTE
-    message = f"{needed:.1f} GB are allocated to {host.size.nodes} nodes, the host has {there:.1f} GB"
-    if needed > there:
-        yield Finding("allocated", "warn", message, "Delete or shrink instances, or the kernel may kill a full node.")
-    else:
-        yield Finding("allocated", "ok", message)
+    for record, size in found:
+        is_here = record.name == EMBEDDED
+        if not is_here and (record.report is None or not size.nodes):
+            continue
+        memory = total_memory() if is_here or record.report is None else record.report.memory
+        name = "the host" if is_here else f"host {record.name}"
+        needed, there = size.host_memory / _GIGABYTE, memory / _GIGABYTE
+        message = f"{needed:.1f} GB are allocated to {size.nodes} nodes, {name} has {there:.1f} GB"
+        if needed > there:
+            remedy = "Delete, shrink or move instances, or the kernel may kill a full node."
+            yield Finding("allocated", "warn", message, remedy)
+        else:
+            yield Finding("allocated", "ok", message)
+
+
+def _allocated(connection: sa.Connection) -> list[tuple[HostRecord, Size]]:
+    """Return all hosts with the size of their nodes, this machine first."""
+    sizes = allocated_by_host(connection)
+    every = [(host, sizes.get(host.name, Size())) for host in hosts.every(connection)]
+    return sorted(every, key=lambda each: each[0].name != EMBEDDED)
 
 
 def check_disk(settings: Settings) -> Iterator[Finding]:
