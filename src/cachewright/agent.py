@@ -113,10 +113,9 @@ class Agent:
     async def perform(self, sealed: str) -> str:
         """Perform an encrypted call, and return its encrypted answer. Raises WrongEnvelope."""
         text, envelope = self._key.open(sealed)
-        answer = await calls.perform(
-            self._host, msgspec.json.decode(text, type=calls.Call), self._records.is_recorded, self._records.epoch
-        )
-        return envelope.seal_answer(msgspec.json.encode(answer))
+        call = msgspec.json.decode(text, type=calls.Call)
+        answer = await calls.perform(self._host, call, self._records.is_recorded, self._records.epoch)
+        return envelope.seal_answer(calls.encode_answer(call, answer))
 
     def _start(self) -> None:
         self._records.claim_address(self._host.address)

@@ -186,6 +186,31 @@ def test_a_report_that_would_harm_servers_is_refused(
         attacker.execute(REPORTS[report].encode())
 
 
+RESULTS = {
+    "result": "INSERT INTO workflow_output (workflow_uuid, output, retention_timestamp) VALUES ('x', {}, 1)",
+    "error": "INSERT INTO workflow_output (workflow_uuid, error, retention_timestamp) VALUES ('x', {}, 1)",
+    "result of an earlier release": "UPDATE workflow_status SET output = {}",
+    "name": "UPDATE workflow_status SET authenticated_roles = {}",
+    "attributes": "UPDATE workflow_status SET attributes = jsonb_build_object('a', {})",
+}
+
+
+@pytest.mark.parametrize("result", RESULTS)
+def test_the_result_of_a_call_that_would_fill_the_memory_of_servers_is_refused(
+    premises: Premises, attacker: psycopg.Connection[tuple[Any, ...]], result: str
+) -> None:
+    calls = HostCalls(premises.database, "1")
+    try:
+        call_id = calls.queue("h2", _report("key")).enqueue("n", "sealed" * 1_000_000)  # calls have no limit
+        with pytest.raises(psycopg.errors.CheckViolation, match="cachewright_limits"):
+            attacker.execute(RESULTS[result].format("repeat('x', 5000000)").encode())
+        attacker.execute("UPDATE workflow_status SET status = 'SUCCESS', completed_at = 1")
+        assert call_id
+        calls.forget(["h2"])
+    finally:
+        calls.close()
+
+
 def test_a_host_does_not_take_the_address_of_another(
     premises: Premises, attacker: psycopg.Connection[tuple[Any, ...]]
 ) -> None:

@@ -16,7 +16,18 @@ from dbos._serialization import DefaultSerializer
 from cachewright import agent
 from cachewright.config import Settings
 from cachewright.hosts import remote
-from cachewright.hosts.calls import CHANGING, FENCED, METHODS, Answer, Call, HostSilent, perform
+from cachewright.hosts.calls import (
+    CHANGING,
+    FENCED,
+    METHODS,
+    MOST_ANSWER_BYTES,
+    Answer,
+    Call,
+    HostSilent,
+    decode_answer,
+    encode_answer,
+    perform,
+)
 from cachewright.hosts.envelopes import AgentKey, WrongEnvelope, seal
 from cachewright.hosts.host import LogPart, NodeStartFailed, ProcessInfo
 from cachewright.hosts.local import LocalHost
@@ -128,6 +139,16 @@ def test_an_expired_or_unknown_call_is_not_performed(tmp_path: Path) -> None:
 def test_an_agent_of_an_earlier_release_refuses_an_argument_that_it_does_not_know(tmp_path: Path) -> None:
     with pytest.raises(HostSilent, match="no argument 'later' of 'has_file'; upgrade it"):
         performed(tmp_path, "has_file", name="n", file="valkey.conf", later=1).value(bool)
+
+
+def test_an_answer_that_is_too_large_is_a_refusal() -> None:
+    call = Call(method="read_file", arguments={}, expires_at=0)
+    assert decode_answer(encode_answer(call, Answer(result="x"))).value(str) == "x"
+    large = Answer(result="x" * MOST_ANSWER_BYTES)
+    with pytest.raises(HostSilent, match=r"the answer to 'read_file' has 2\d{6} bytes, more than 2097152"):
+        decode_answer(encode_answer(call, large)).value(str)
+    with pytest.raises(HostSilent, match="more than 2097152"):  # of an agent that does not know the limit
+        decode_answer(msgspec.json.encode(large))
 
 
 def report_of(key: AgentKey) -> HostReport:

@@ -87,3 +87,19 @@ def test_a_stored_value_changes_no_function_of_the_process() -> None:
 @pytest.mark.parametrize("named", [SystemExit, asyncio.CancelledError, OrderedDict, eval, Path, os.mkdir], ids=str)
 def test_other_names_stand_for_nothing(named: Any) -> None:
     assert read(stored(named)) is UnknownError
+
+
+HUGE = {
+    "index": b"\x80\x04Nr\xff\xff\xff\x7f.",
+    "index as text": b"Np99999999999\n.",
+    "bytes that are missing": b"\x80\x04\x8e\xff\xff\xff\xff\xff\x00\x00\x00x.",
+    "array that is missing": b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00x.",
+    "many objects": b"\x80\x04" + b"\x8f" * 1_000_000 + b".",
+}
+
+
+@pytest.mark.parametrize("value", HUGE)
+def test_a_small_value_takes_no_large_memory(value: str) -> None:
+    """Refused before the reader allocates what it announces: gigabytes."""
+    with pytest.raises(pickle.UnpicklingError, match="a stored value"):
+        read(b64encode(HUGE[value]).decode())

@@ -38,6 +38,10 @@ OF_SENTINELS = frozenset(
 )
 """Methods that are performed for sentinels, too."""
 
+MOST_ANSWER_BYTES = 2 * 2**20
+"""Limit of an answer. The longest are configuration files and parts of logs, of some 100 KB. In the schema of an agent
+the database refuses more; see `store.agent_access`."""
+
 _RAISED: dict[str, type[Exception]] = {
     error.__name__: error for error in (NodeStartFailed, NoFreePort, TimeoutError, OSError)
 }
@@ -77,6 +81,22 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         if self.error is None:
             return msgspec.convert(self.result, kind)
         raise _RAISED.get(self.error, HostSilent)(self.text)
+
+
+def encode_answer(call: Call, answer: Answer) -> bytes:
+    """Return an answer as it is sent; a refusal instead of one that is too large."""
+    encoded = msgspec.json.encode(answer)
+    if len(encoded) <= MOST_ANSWER_BYTES:
+        return encoded
+    text = f"the answer to {call.method!r} has {len(encoded)} bytes, more than {MOST_ANSWER_BYTES}"
+    return msgspec.json.encode(Answer(error="HostSilent", text=text))
+
+
+def decode_answer(encoded: bytes) -> Answer:
+    """Raises HostSilent if the answer is too large: read, it takes a multiple of its size."""
+    if len(encoded) > MOST_ANSWER_BYTES:
+        raise HostSilent(f"an agent has sent an answer of {len(encoded)} bytes, more than {MOST_ANSWER_BYTES}")
+    return msgspec.json.decode(encoded, type=Answer)
 
 
 def queue_of(host_name: str) -> str:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from dbos import DBOSClient
 from dbos import error as dbos_error
 
-from cachewright.hosts.calls import CHANGING, WORKFLOW, Answer, Call, HostSilent, ProcessKind, queue_of
+from cachewright.hosts.calls import CHANGING, WORKFLOW, Call, HostSilent, ProcessKind, decode_answer, queue_of
 from cachewright.hosts.envelopes import seal
 from cachewright.hosts.host import ChildProcess, LogPart, LogPosition, ProcessInfo
 from cachewright.hosts.jobs import JobState
@@ -242,7 +242,7 @@ class RemoteProcesses:
         except TimeoutError as error:
             await asyncio.to_thread(queue.cancel, call_id)
             raise HostSilent(f"host {self.name} does not answer within {seconds:g} s") from error
-        return msgspec.json.decode(envelope.open_answer(answer), type=Answer).value(kind)
+        return decode_answer(envelope.open_answer(answer)).value(kind)
 
     async def _while_reporting(self, answering: Coroutine[Any, Any, str]) -> str:
         """Wait for the encrypted answer. Raises HostSilent when the host does not report any more."""

@@ -20,6 +20,13 @@ _NAME_BYTES = 63
 
 _DIGEST = 16
 _REPORT_BYTES = 16 * 2**20
+_RESULT_BYTES = 4 * 2**20
+"""Limit of the result of a call: that of an answer in `hosts.calls`, encoded twice in base 64."""
+
+_NAMES_BYTES = 16 * 2**10
+_RESULTS = frozenset({"output", "error"})
+_ARGUMENTS = "inputs"
+_READ_BY_SERVERS = frozenset({"workflow_status", "workflow_output"})
 _LATEST_MS = 32_503_680_000_000
 """Year 3000."""
 
@@ -95,6 +102,35 @@ def objects(access: AgentAccess) -> list[Composed]:
         ).format(**names),
         SQL("REVOKE ALL ON FUNCTION {s}.forget_stale_nodes(text[]) FROM PUBLIC").format(**names),
     ]
+
+
+def limits(access: AgentAccess, texts: Mapping[str, Sequence[str]]) -> list[Composed]:
+    """Return statements after which DBOS's tables in the schema of a host refuse rows that would fill the memory of a
+    server that reads them. They may be repeated. Arguments of calls are the servers' own, and are not read.
+
+    :param texts: columns with texts, by table.
+    """
+    statements = []
+    for table in sorted(_READ_BY_SERVERS & texts.keys()):
+        names = {"table": SQL("{}.{}").format(Identifier(access.name), Identifier(table))}
+        results = [column for column in texts[table] if column in _RESULTS]
+        others = [column for column in texts[table] if column not in _RESULTS and column != _ARGUMENTS]
+        checks = [
+            SQL("{} <= {}").format(SQL(" + ").join(map(_length, columns)), Literal(most))
+            for columns, most in ((results, _RESULT_BYTES), (others, _NAMES_BYTES))
+            if columns
+        ]
+        statements += [
+            SQL("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS cachewright_limits").format(**names),
+            SQL("ALTER TABLE {table} ADD CONSTRAINT cachewright_limits CHECK ({checks}) NOT VALID").format(
+                **names, checks=SQL(" AND ").join(checks)
+            ),
+        ]
+    return statements
+
+
+def _length(column: str) -> Composed:
+    return SQL("coalesce(octet_length({}::text), 0)").format(Identifier(column))
 
 
 def login(access: AgentAccess, *, exists: bool, verifier: str | None) -> list[Composed]:

@@ -28,7 +28,8 @@ SELECT current_database(), n.nspname, pg_get_userbyid(c.relowner)
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = 'hosts'::regclass
 """
 _COLUMNS = """
-SELECT c.relname, a.attname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+SELECT c.relname, a.attname, t.typcategory = 'S' OR t.typname IN ('json', 'jsonb')
+FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid JOIN pg_type AS t ON t.oid = a.atttypid
 WHERE c.relnamespace = to_regnamespace(%s) AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY c.relname, a.attnum
 """
@@ -64,10 +65,11 @@ class AgentSchemas:
         with self._database.write_unordered() as connection:
             connection.exec_driver_sql(_ONE_AT_A_TIME)
             columns = _columns(connection, access.name)
+            limits = agent_access.limits(access, _columns(connection, access.name, texts=True))
             objects, grants = agent_access.objects(access), agent_access.grants(access, columns)
-            comment = f"{_MARK}, {_digest([*objects, *grants])}"
+            comment = f"{_MARK}, {_digest([*objects, *limits, *grants])}"
             if _comment(connection, access.name) != comment:
-                _run(connection, objects)
+                _run(connection, [*objects, *limits])
                 if has_role(connection, access.name):
                     _run(connection, grants)
                 marking = SQL("COMMENT ON SCHEMA {} IS {}").format(Identifier(access.name), Literal(comment))
@@ -192,12 +194,15 @@ def _version(connection: sa.Connection, schema: str) -> int | None:
     return found
 
 
-def _columns(connection: sa.Connection, schema: str) -> Mapping[str, Sequence[str]]:
-    """Return the columns of DBOS's tables in a schema that an agent writes, by table."""
+def _columns(connection: sa.Connection, schema: str, *, texts: bool = False) -> Mapping[str, Sequence[str]]:
+    """Return the columns of DBOS's tables in a schema that an agent writes, by table.
+
+    :param texts: those with texts alone.
+    """
     quoted = Identifier(schema).as_string(None)
     found: dict[str, list[str]] = {}
-    for table, column in connection.exec_driver_sql(_COLUMNS, (quoted,)):
-        if table != _VERSIONS:
+    for table, column, is_text in connection.exec_driver_sql(_COLUMNS, (quoted,)):
+        if table != _VERSIONS and (is_text or not texts):
             found.setdefault(table, []).append(column)
     return found
 

@@ -12,6 +12,7 @@ serializer of its own, also if the application has another one. That serializer 
 import base64
 import io
 import pickle
+import pickletools
 import sys
 from typing import Any
 
@@ -25,6 +26,11 @@ _ERRORS_OF = ("builtins", "asyncio.exceptions", _DBOS, "cachewright.")
 
 _REFUSAL = ("cachewright.errors", "_refusal")
 """The function by which a refusal is read back."""
+
+
+_MOST_OPERATIONS = 100_000
+_MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+"""Operations that store an object at an index. The reader allocates memory up to the highest index."""
 
 
 class UnknownError(Exception):
@@ -42,8 +48,24 @@ class _Reader(pickle.Unpickler):
 
 
 def read(stored: str) -> Any:
-    """Return a value that DBOS has stored. Raises pickle.UnpicklingError if it is not one."""
-    return _Reader(io.BytesIO(base64.b64decode(stored))).load()  # `find_class` permits errors alone
+    """Return a value that DBOS has stored. Raises pickle.UnpicklingError if it is not one, or would take far more
+    memory than its own size."""
+    raw = base64.b64decode(stored)
+    _require_small(raw)
+    return _Reader(io.BytesIO(raw)).load()  # `find_class` permits errors alone
+
+
+def _require_small(raw: bytes) -> None:
+    """Raise pickle.UnpicklingError for a value with many objects, a high index, or less content than it announces: the
+    reader allocates memory for these."""
+    try:
+        for number, (operation, argument, _) in enumerate(pickletools.genops(raw)):
+            if number > _MOST_OPERATIONS or (
+                operation.name in _MEMO and isinstance(argument, int) and argument > len(raw)
+            ):
+                raise pickle.UnpicklingError("a stored value takes too much memory")
+    except ValueError as error:
+        raise pickle.UnpicklingError(f"a stored value is damaged: {error}") from error
 
 
 def restrict_dbos() -> None:
