@@ -145,7 +145,10 @@ def _room_beside(nodes: Sequence[Node], flavor: Flavor, dataset: int | None) -> 
 def kept_by_no_cluster(instance: Instance, nodes: Sequence[Node]) -> str | None:
     """Return what the instance has and would not keep as a cluster of other nodes, as a reason; None if nothing."""
     if instance.server_certificate is not None:
-        return "clients connect with TLS, by the proxy, which a cluster has not; switch TLS off first"
+        return (
+            "clients connect with TLS, which the proxy terminates, and this instance could have none as a cluster; "
+            "switch TLS off first, or create a cluster with TLS and migrate the data into it"
+        )
     if allowed_addresses(instance) is not None:
         return "the proxy enforces the whitelist until the change, which removes it; switch the whitelist off first"
     away = node_elsewhere(nodes)
