@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cachewright.errors import ApiError
@@ -61,3 +62,15 @@ def test_a_host_of_another_zone_is_not_blamed(database: Database) -> None:
     with database.read() as connection, pytest.raises(ApiError) as refused:
         node_placement.place(connection, LIMITS, [node_at(1)], ["local"], tls=True)
     assert "TLS" not in refused.value.message
+
+
+def test_a_zone_whose_hosts_are_lost_binds_no_node(database: Database) -> None:
+    """Otherwise what was on the only host of a zone could not be made again."""
+    away = msgspec.structs.replace(LIMITS, hosts={EMBEDDED: LIMITS.hosts[EMBEDDED]})
+    with database.read() as connection, pytest.raises(ApiError, match="no host in zone az2 takes new nodes"):
+        node_placement.place(connection, away, [node_at(1)], ["az2"])
+    with database.write() as connection:
+        hosts.change(connection, "h2", state="lost")
+    with database.read() as connection:
+        (placed,) = node_placement.place(connection, away, [node_at(1)], ["az2"])
+    assert placed.host_name == EMBEDDED

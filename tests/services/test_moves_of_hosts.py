@@ -14,17 +14,19 @@ from cachewright.model.tasks import Control
 from cachewright.operations import move_nodes
 from cachewright.operations.actions import moves
 from cachewright.operations.actions.action import NodeArguments
-from cachewright.operations.actions.moves import succeed
+from cachewright.operations.actions.moves import MoveNode, succeed
 from cachewright.operations.move_nodes import MOVE_NODES
 from cachewright.operations.requests import NodeMove
 from cachewright.services import hosts as service
 from cachewright.services import rebalance
 from cachewright.services.accounts import InvalidInput
 from cachewright.services.host_moves import is_obsolete, must_pause, running_moves
+from cachewright.services.leaving_sentinels import leaving_sentinels
 from cachewright.store import hosts, instances, sentinels, stale_nodes, task_controls, tasks
 from cachewright.store.transactions import SqlDatabase
 from cachewright.tasks.operation import ActionFailed
 from cachewright.topologies import layout
+from cachewright.valkey.sentinel import Agreement, Watched, agreement
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.topology import Member, View
 from database_fixtures import a_task, an_instance, migrated
@@ -206,6 +208,65 @@ async def test_a_replica_takes_over_only_from_a_primary_that_was_given_up(
         assert taken == [replica.id]
 
 
+def seen(port: int, *flags: str) -> Watched:
+    return Watched(name=INSTANCE.id, port=port, flags=frozenset(flags), epoch=1, sentinels=2, replicas=1)
+
+
+LEAD_PORT, LOST_PORT = NODES[0].port, NODES[1].port
+
+
+@pytest.mark.parametrize(
+    ("answers", "state", "is_replaced"),
+    [
+        ((seen(LEAD_PORT), seen(LEAD_PORT)), "active", True),
+        ((seen(LEAD_PORT), seen(LEAD_PORT, "s_down"), seen(LEAD_PORT)), "active", True),
+        ((seen(LEAD_PORT),), "active", False),
+        ((seen(LEAD_PORT), None, None), "active", False),
+        ((seen(LEAD_PORT), seen(LEAD_PORT, "s_down"), seen(LEAD_PORT, "s_down")), "active", False),
+        ((seen(LOST_PORT), seen(LOST_PORT)), "active", False),
+        ((seen(LEAD_PORT),), "lost", True),
+    ],
+    ids=["two", "two of three", "one", "two watch nothing", "one reaches it", "another primary", "given up"],
+)
+async def test_a_silent_node_is_given_up_only_while_the_others_can_have_no_other_primary(
+    database: SqlDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: tuple[Watched | None, ...],
+    state: HostState,
+    *,
+    is_replaced: bool,
+) -> None:
+    lead, lost = NODES[0], NODES[1]
+    instance = msgspec.structs.replace(INSTANCE, spec_code="redis.ha.xu1.large.r2.1")
+    slots = (SlotRange(0, 16383),)
+    member = Member(id=lead.id, address="", flags=frozenset(), primary=None, linked=True, slots=slots)
+    with database.write() as connection:
+        hosts.change(connection, "h2", state=state)
+        instances.change_node(connection, lost.id, role="primary")
+
+    async def look(_: object) -> Any:
+        return instance, [lead, lost], {lead.id: View(ok=True, epoch=0, members={lead.id: member}), lost.id: None}
+
+    async def agree(*_: object) -> Agreement:
+        return agreement(answers)
+
+    async def record_another_primary(*_: object) -> None: ...
+
+    monkeypatch.setattr(moves.sentinels, "agree", agree)
+    monkeypatch.setattr(moves, "record_another_primary", record_another_primary)
+    context: Any = SimpleNamespace(look=look, database=database)
+    step: Any = SimpleNamespace(task=None, measure=lambda **_: None)
+    removal = moves.replace_lost_node.body(context, step, MoveNode(lost.id, lead.id, (lost.id,)))
+    if is_replaced:
+        await removal
+    else:
+        with pytest.raises(ActionFailed, match="too few sentinels reach the primary") as failed:
+            await removal
+        assert not failed.value.final, "the network may become whole again"
+    with database.read() as connection:
+        assert (lost.id in stale_nodes.on_host(connection, "h2")) == is_replaced
+
+
 def test_a_host_that_was_given_up_is_only_taken_up_again(database: SqlDatabase) -> None:
     with database.write() as connection:
         service.give_up(connection, "h2")
@@ -253,13 +314,46 @@ def test_a_lost_host_stays_until_it_has_no_nodes(database: SqlDatabase) -> None:
         sentinels.add(connection, [SENTINEL])
         with pytest.raises(InvalidInput, match="has a sentinel"):
             service.remove(connection, "h2")
-        assert service.has_leaving_sentinel(connection, "h2")
         assert service.give_up(connection, "h2") == 0
         assert hosts.get(connection, "h2")
         sentinels.remove_all(connection)
-        assert not service.has_leaving_sentinel(connection, "h2")
         assert service.give_up(connection, "h2") == 0
         assert hosts.get(connection, "h2") is None
+
+
+def test_a_drain_says_why_sentinels_stay(database: SqlDatabase) -> None:
+    """They leave while another host reports and may run them."""
+    able = msgspec.structs.replace(REPORT, runs_sentinels=True)
+    own = msgspec.structs.replace(SENTINEL, id="b" * 40, host="127.0.0.1", host_name=EMBEDDED)
+
+    def leaving(name: str) -> tuple[int, str]:
+        with database.read() as connection:
+            return leaving_sentinels(connection, name)
+
+    assert leaving("h2") == (0, "")
+    with database.write() as connection:
+        sentinels.add(connection, [SENTINEL, own])
+    assert leaving("h2") == (1, "")
+    assert leaving(EMBEDDED) == (1, "no other host that takes new nodes reports and may run sentinels")
+    with database.write() as connection:
+        hosts.saw(connection, "h2", "127.0.0.2", able)
+    assert leaving(EMBEDDED) == (1, "")
+    with database.write() as connection:
+        instances.change(connection, INSTANCE.id, spec_code="redis.ha.xu1.large.r2.1")
+        hosts.saw(connection, EMBEDDED, "10.0.0.1", REPORT)
+        hosts.saw(connection, "h2", "10.0.0.2", able)
+    assert leaving(EMBEDDED)[1].startswith("only sentinels on the host of the server reach nodes that listen on")
+    with database.write() as connection:
+        instances.change(connection, INSTANCE.id, spec_code=INSTANCE.spec_code)
+    assert leaving(EMBEDDED) == (1, "")
+    with database.write() as connection:
+        hosts.change(connection, "h2", seen_at=1)
+    assert leaving(EMBEDDED)[1].startswith("no other host")
+    assert leaving("h2") == (1, "host h2 does not report")
+    with database.write() as connection:
+        hosts.saw(connection, "h2", "10.0.0.2", able)
+        service.set_state(connection, EMBEDDED, "cordoned")
+    assert leaving("h2")[1].startswith("no other host")
 
 
 def test_a_drain_says_which_instances_wait(database: SqlDatabase) -> None:

@@ -43,9 +43,10 @@ class SentinelPlaces:
         if not fleet or not self._context.database.is_shared or now - self._checked_at < _SECONDS:
             return
         self._checked_at = now
-        bound = {one for one, of_instance in nodes.items() if sentinel_places.only_here(self._context, of_instance)}
+        address = self._context.host.address
+        bound = {one for one, of_instance in nodes.items() if sentinel_places.only_here(address, of_instance)}
         hosts = await in_background(self._hosts, now, bool(bound))
-        due = next_move(fleet, hosts, self._context.host.address, views.keys())
+        due = next_move(fleet, hosts, address, views.keys())
         if due is None:
             return
         answers = due.sentinel.id in views

@@ -22,7 +22,14 @@ from cachewright.operations import client_firewall, move_single
 from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster
-from cachewright.operations.actions.moves import MoveNode, move_node, promote_survivor, replace_lost_node, succeed
+from cachewright.operations.actions.moves import (
+    MoveNode,
+    move_node,
+    promote_survivor,
+    replace_lost_node,
+    require_agreed,
+    succeed,
+)
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.actions.replicas import AddReplica, add_replica
 from cachewright.operations.actions.single_move import settle_single
@@ -108,21 +115,29 @@ class MoveNodes(Operation[MoveRequest, MoveParams]):
             ),
             is_cluster=topology.is_cluster,
         )
+        if topology.has_sentinel and params.cause == "silent_host":
+            for source in plan.sources.values():
+                await require_agreed(context, instance, source)
         seed = seed_of(instance, nodes)
         targets = {move.node_id: move.to for move in params.moves if move.to is not None}
-        await asyncio.to_thread(
-            added_nodes.store,
-            context,
-            task,
-            plan.added,
-            leaving={node.id for node in plan.leaving},
-            zones=params.zones,
-            targets={new.id: targets[old.id] for old, new in plan.replacements if old.id in targets},
-            # Nodes that Sentinel watches are told apart by their ports.
-            kept_port=None
-            if topology.has_sentinel
-            else next(((new.id, old.port) for old, new in plan.replacements if old == seed), None),
-        )
+        try:
+            await asyncio.to_thread(
+                added_nodes.store,
+                context,
+                task,
+                plan.added,
+                leaving={node.id for node in plan.leaving},
+                zones=params.zones,
+                targets={new.id: targets[old.id] for old, new in plan.replacements if old.id in targets},
+                # Nodes that Sentinel watches are told apart by their ports.
+                kept_port=None
+                if topology.has_sentinel
+                else next(((new.id, old.port) for old, new in plan.replacements if old == seed), None),
+            )
+        except ApiError:  # no host has room. The instance shall serve, and the next task replaces the lost nodes
+            if not plan.leaderless:
+                raise
+            return build(task.run_id, {"Promotion.": [_promote(node) for node in plan.leaderless]})
         return build(task.run_id, await _steps(context, instance, plan, is_lost=is_lost))
 
     async def recover(self, context: OperationContext, task: Task) -> None:

@@ -107,8 +107,10 @@ def place(
     :param target: the host to use, regardless of its zone; None for any.
     :param tls: whether the nodes have TLS, which the valkey-server of their host must have, too.
     """
-    zone_of = {host.name: host.zone for host in hosts.every(connection)}
-    asked = [zone for zone in zones if zone in zone_of.values()]  # a zone may have been renamed since
+    every = hosts.every(connection)
+    zone_of = {host.name: host.zone for host in every}
+    left = {host.zone for host in every if host.state != "lost"}
+    asked = [zone for zone in zones if zone in left]  # a zone may have been renamed, or lost, since
     possible = rooms(connection, limits)
     if only is not None:
         possible = [room for room in possible if room.name in only]

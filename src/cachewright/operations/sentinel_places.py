@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from cachewright.hosts.addresses import is_loopback
 from cachewright.hosts.ports import NodePorts
-from cachewright.model.hosts import EMBEDDED
+from cachewright.model.hosts import EMBEDDED, HostRecord
 from cachewright.model.instances import Node
 from cachewright.model.sentinels import Sentinel
 from cachewright.operations.context import OperationContext
@@ -23,10 +23,20 @@ log = logging.getLogger(__name__)
 _STOP_SECONDS = 5.0
 
 
-def only_here(context: OperationContext, instance_nodes: Iterable[Node]) -> bool:
+def only_here(address: str, instance_nodes: Iterable[Node]) -> bool:
     """Whether a node that Sentinel watches is on loopback, behind a proxy that is not: sentinels of other hosts do not
-    reach it."""
-    return not is_loopback(context.host.address) and any(is_loopback(node.host) for node in instance_nodes)
+    reach it.
+
+    :param address: of the host of the server.
+    """
+    return not is_loopback(address) and any(is_loopback(node.host) for node in instance_nodes)
+
+
+def watched_nodes(connection: sa.Connection) -> list[Node]:
+    """Return the nodes of all instances that Sentinel watches."""
+    codes = instances.spec_codes(connection)
+    watched = [one for one, spec_code in codes.items() if topology_of(spec_code).has_sentinel]
+    return [node for one in watched for node in instances.nodes_of(connection, one)]
 
 
 def read_hosts(context: OperationContext, *, together: bool = False) -> Mapping[str, SentinelHost]:
@@ -37,10 +47,21 @@ def read_hosts(context: OperationContext, *, together: bool = False) -> Mapping[
     reporting = context.host.measured()
     with context.database.read() as connection:
         records = hosts.every(connection)
+    return sentinel_hosts(records, context.host.address, reporting, together=together)
+
+
+def sentinel_hosts(
+    records: Iterable[HostRecord], address: str, reporting: Collection[str], *, together: bool
+) -> Mapping[str, SentinelHost]:
+    """Return hosts by name, none of them as away. Pure.
+
+    :param address: of the host of the server.
+    :param reporting: names of hosts that report.
+    """
     return {
         record.name: SentinelHost(
             name=record.name,
-            address=context.host.address if record.name == EMBEDDED else record.address,
+            address=address if record.name == EMBEDDED else record.address,
             state=record.state,
             reports=record.name in reporting,
             runs_sentinels=record.name == EMBEDDED
@@ -53,10 +74,8 @@ def read_hosts(context: OperationContext, *, together: bool = False) -> Mapping[
 def addresses_of_new(context: OperationContext, count: int) -> Mapping[str, Sequence[str]]:
     """Return the addresses at which `count` new sentinels listen, by the name of their host. Blocks."""
     with context.database.read() as connection:
-        codes = instances.spec_codes(connection)
-        watched = [one for one, spec_code in codes.items() if topology_of(spec_code).has_sentinel]
-        nodes = [node for one in watched for node in instances.nodes_of(connection, one)]
-    found = read_hosts(context, together=only_here(context, nodes))
+        nodes = watched_nodes(connection)
+    found = read_hosts(context, together=only_here(context.host.address, nodes))
     chosen: dict[str, list[str]] = {}
     for name in first_hosts(found.values(), context.host.address, count):
         chosen.setdefault(name, []).append(found[name].address)

@@ -12,7 +12,7 @@ import msgspec
 
 from cachewright.hosts.addresses import is_loopback
 from cachewright.model.hosts import EMBEDDED, HostState
-from cachewright.model.sentinels import Sentinel
+from cachewright.model.sentinels import QUORUM, Sentinel
 
 
 class SentinelHost(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ def first_hosts(hosts: Iterable[SentinelHost], address: str, count: int) -> list
 
     :param address: of the host of the server.
     """
-    names = _taking(hosts, address) or [EMBEDDED]
+    names = taking(hosts, address) or [EMBEDDED]
     return [names[number % len(names)] for number in range(count)]
 
 
@@ -61,19 +61,24 @@ def next_move(
     A sentinel leaves a host that is drained or runs no sentinels, and, unless it answers, one that is lost, removed or
     away, or that has another address now. If a host has several sentinels and another one none, one of them moves.
 
+    One that does not answer may run and reach what the server does not. It is made again only while the majority
+    answers the server: otherwise both sides of a broken network could perform failovers. Known to end are those of a
+    host whose agent reports, which removes them, and of one that was given up.
+
     :param address: of the host of the server.
     :param answering: ids of sentinels that answer.
     """
-    taking = _taking(hosts.values(), address)
+    names = taking(hosts.values(), address)
     used = Counter(sentinel.host_name for sentinel in fleet)
+    has_majority = sum(sentinel.id in answering for sentinel in fleet) >= QUORUM
     for sentinel in fleet:
-        answers = sentinel.id in answering
-        if _must_leave(sentinel, hosts.get(sentinel.host_name), answers=answers):
-            others = [name for name in taking if name != sentinel.host_name or not answers]
+        host, answers = hosts.get(sentinel.host_name), sentinel.id in answering
+        if _must_leave(sentinel, host, answers=answers) and (answers or has_majority or _is_known_to_end(host)):
+            others = [name for name in names if name != sentinel.host_name or not answers]
             if others:
                 return SentinelMove(sentinel, min(others, key=lambda name: (used[name], others.index(name))))
-    free = [name for name in taking if not used[name]]
-    crowded = [sentinel for sentinel in fleet if used[sentinel.host_name] > 1]
+    free = [name for name in names if not used[name]]
+    crowded = [sentinel for sentinel in fleet if used[sentinel.host_name] > 1 and sentinel.id in answering]
     if any(is_loopback(sentinel.host) != is_loopback(address) for sentinel in fleet):
         return None  # the server got another address: they would not reach each other
     return SentinelMove(crowded[-1], free[0]) if free and crowded else None
@@ -86,7 +91,13 @@ def _must_leave(sentinel: Sentinel, host: SentinelHost | None, *, answers: bool)
     return is_gone and not answers
 
 
-def _taking(hosts: Iterable[SentinelHost], address: str) -> list[str]:
+def _is_known_to_end(host: SentinelHost | None) -> bool:
+    """Whether a sentinel that does not answer ends when it is recorded elsewhere, or has ended. The host of the server
+    is another machine after a takeover, which tells nothing of the former one."""
+    return host is None or host.state == "lost" or (host.reports and host.name != EMBEDDED)
+
+
+def taking(hosts: Iterable[SentinelHost], address: str) -> list[str]:
     """Return the names of hosts that take new sentinels, that of the server first."""
     names = [
         host.name

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 import cachewright
 from cachewright.clock import now_ms
 from cachewright.config import Settings
-from cachewright.hosts.addresses import is_loopback
 from cachewright.hosts.agent_reports import SILENT_SECONDS
 from cachewright.hosts.host import Host
 from cachewright.model.hosts import EMBEDDED, HostRecord, HostReport, HostState
@@ -191,16 +190,6 @@ def staying(connection: sa.Connection, name: str) -> dict[str, str]:
         if instance is not None and (reason := immovable(instance, nodes, cause)):
             found[instance_id] = reason
     return found
-
-
-def has_leaving_sentinel(connection: sa.Connection, name: str) -> bool:
-    """Whether a sentinel is on a host that is drained, and another host can take it."""
-    of_server = hosts.get(connection, EMBEDDED)
-    others = [host for host in hosts.every(connection) if host.name != name and host.state == "active" and host.address]
-    can_leave = of_server is not None and any(
-        is_loopback(host.address) == is_loopback(of_server.address) for host in others
-    )
-    return can_leave and bool(sentinels.on_host(connection, name))
 
 
 def leaving(connection: sa.Connection, name: str) -> dict[str, tuple[int, str]]:

@@ -17,6 +17,7 @@ from cachewright.services import hosts as service
 from cachewright.services import rebalance as balancing
 from cachewright.services.accounts import InvalidInput
 from cachewright.services.host_traffic import traffic
+from cachewright.services.leaving_sentinels import leaving_sentinels
 from cachewright.store import hosts, sentinels, server_records
 
 app = App(
@@ -114,27 +115,26 @@ def drain(
     """
     with folder.change("dcs:hosts:drain", subject=name) as connection:
         service.set_state(connection, name, "draining")
-        staying = service.staying(connection, name)
-        left = service.leaving(connection, name)
+        staying, left = service.staying(connection, name), service.leaving(connection, name)
+        fleet, obstacle = leaving_sentinels(connection, name)
     for instance_id, reason in sorted(staying.items()):
         print(f"Instance {instance_id} stays: {reason}.")
     before: Mapping[str, tuple[int, str]] = {}
-    has_sentinel = False
-    while wait:
-        with folder.read() as connection:
-            is_announced = has_sentinel
-            has_sentinel = service.has_leaving_sentinel(connection, name)
-        if not left and not has_sentinel:
-            break
+    announced = 0
+    while wait and (left or (fleet and not obstacle)):
         _print_leaving(left, before)
-        if has_sentinel and not is_announced:
-            print("a sentinel leaves", flush=True)
+        if fleet and not obstacle and fleet != announced:
+            print(f"{fleet} sentinels left", flush=True)
+            announced = fleet
         time.sleep(_POLL_SECONDS)
         with folder.read() as connection:
             before, left = left, service.leaving(connection, name)
+            fleet, obstacle = leaving_sentinels(connection, name)
             if service.require(connection, name).state != "draining":
                 sys.exit(f"cachewright: host {name} is not drained any more")
-    if staying and wait:
+    if obstacle:
+        print(f"{fleet} sentinels stay: {obstacle}.")
+    if wait and (staying or fleet):
         sys.exit(1)
 
 

@@ -8,7 +8,8 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright import errors
-from cachewright.model.instances import Node
+from cachewright.model.instances import Instance, Node
+from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.nodes import ReleaseNode, require_no_slots
 from cachewright.operations.actions.rebuild import latest_successor, other_primary
@@ -80,6 +81,8 @@ async def replace_lost_node(context: OperationContext, step: StepContext, argume
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message) from refusal
 
     if topology.has_sentinel:
+        if not await asyncio.to_thread(_is_given_up, context, node):
+            await require_agreed(context, instance, other_primary(node, nodes, views))
         await record_another_primary(context, instance, node.id)
 
     def succeed_former() -> None:
@@ -129,11 +132,25 @@ def _require_given_up(context: OperationContext, lost: Node, views: Mapping[str,
     if member is None or not member.slots:
         message = f"another node than {lost.id} has the slots of shard {lost.shard}, and does not answer"
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message, True)
-    with context.database.read() as connection:
-        host = hosts.get(connection, lost.host_name)
-    if host is None or host.state != "lost":
+    if not _is_given_up(context, lost):
         message = f"host {lost.host_name} of node {lost.id} is not given up any more"
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message, True)
+
+
+def _is_given_up(context: OperationContext, node: Node) -> bool:
+    """Whether the operator has said that the host of a node does not come back. Blocks."""
+    with context.database.read() as connection:
+        host = hosts.get(connection, node.host_name)
+    return host is not None and host.state == "lost"
+
+
+async def require_agreed(context: OperationContext, instance: Instance, primary: Node | None) -> None:
+    """ActionFailed unless so many sentinels reach this primary that the others have made no other one. A node that does
+    not answer may be that: then it has writes that no node on this side of a broken network has."""
+    agreed = await sentinels.agree(context, instance.id)
+    if primary is None or not agreed.is_reached or agreed.port != primary.port:
+        message = "too few sentinels reach the primary; nodes on hosts that do not answer may have another one"
+        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message)
 
 
 def succeed(connection: sa.Connection, instance_id: str, node_id: str, successor_id: str) -> None:
