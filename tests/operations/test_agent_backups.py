@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -168,6 +169,59 @@ def test_agents_store_and_fetch_the_data_of_their_nodes(hosts: Hosts) -> None:
     require_not_in_clear(hosts, PASSWORD, SECRET, *keys)
     assert STORAGE.encode() not in stored(hosts.url)
     assert not any("Traceback" in agent.log() for agent in hosts.agents.values())
+
+
+def created_from(hosts: Hosts, backup_id: str, **wished: Any) -> str:
+    """The id of a new instance with the data of a backup, which is RUNNING."""
+    body = create_body(1, capacity=1, **wished).to_dict() | {"backup_id": backup_id}
+    given = {name: value for name, value in body.items() if value}
+    status, answer = hosts.server.call("POST", "instances", given)
+    assert status == 200, answer
+    instance_id = str(answer["instances"][0]["instance_id"])
+    client = hosts.server.client()
+    until(lambda: show(client, instance_id).status != "CREATING", "the instance is not created")
+    assert show(client, instance_id).status == "RUNNING", hosts.server.log()
+    return instance_id
+
+
+def test_instances_without_a_cluster_begin_with_the_data_of_a_backup(hosts: Hosts) -> None:
+    """A single one on another host, whose agent makes the data. A primary/standby one where the server makes it: other
+    zones are refused."""
+    client = hosts.server.client()
+    lone = {"spec_code": "redis.single.xu1.large.1"}
+    first = created(client, 1, capacity=1, az_codes=["az2"], name="first", **lone)
+    assert hosts.places(first) == {0: ["h2"]}
+    with direct(client, first) as node:
+        node.mset({f"key:{number}": "x" * 200 for number in range(KEYS)})
+        node.set("temporary", "x", px=3_600_000)
+    with direct(client, first, db=3) as node:
+        node.set("of another database", "x")
+    backup_id = requested(client, first)
+    assert finished(client, first, backup_id).status == "succeed", hosts.server.log()
+
+    single = created_from(hosts, backup_id, az_codes=["az3"], name="second", **lone)
+    assert hosts.places(single) == {0: ["h3"]}
+    pair = {"spec_code": "redis.ha.xu1.large.r2.1"}
+    standby = created_from(hosts, backup_id, name="third", **pair)
+    assert hosts.places(standby) == {0: ["local", "local"]}
+    for instance_id in (single, standby):
+        with direct(client, instance_id) as node:
+            assert node.dbsize() == KEYS + 1
+            assert 3_000_000 < int(node.pttl("temporary")) <= 3_600_000
+            assert node.set("later", "x")
+        with direct(client, instance_id, db=3) as node:
+            assert node.get("of another database") == b"x"
+    body = create_body(1, capacity=1, az_codes=["az2"], **pair).to_dict() | {"backup_id": backup_id}
+    status, answer = hosts.server.call("POST", "instances", {name: value for name, value in body.items() if value})
+    assert (status, answer["error_code"]) == (400, "DCS.4062")
+    assert leftovers(hosts) == []
+    for instance_id in (first, single, standby):
+        assert hosts.server.call("DELETE", f"instances/{instance_id}")[0] == 204
+
+
+def direct(client: Any, instance_id: str, **options: Any) -> Valkey:
+    shown = show(client, instance_id)
+    return Valkey(host=shown.ip, port=shown.port, password=PASSWORD, **options)
 
 
 def snapshots(hosts: Hosts) -> list[Path]:
