@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.valkey.client_activity import ClientActivity
-from cachewright.valkey.migration.batch_size import AIM_SECONDS, SHORT_KEYS, BatchSizer
+from cachewright.valkey.migration.batch_size import AIM_SECONDS, SHORT_KEYS, BatchSizer, without_small_rest
 from cachewright.valkey.migration.key_batches import LARGE_BYTES, KeyBatchSizer
 from cachewright.valkey.migration.wait_model import WaitLearner, WaitModel, fork_wait
 
@@ -139,3 +139,15 @@ def test_slow_commands_carry_fewer_keys_and_fast_ones_more() -> None:
     assert found.keys == before // 2
     found.record(0.0005)
     assert found.keys == before
+
+
+@given(st.integers(1, 100_000), st.integers(1, 1_000_000))
+def test_the_last_batch_of_a_range_is_not_small(keys: int, remaining: int) -> None:
+    """Neither has the range more batches for it, nor is one of them larger."""
+    sizes, left = [], remaining
+    while left:
+        sizes.append(min(without_small_rest(keys, left), left))
+        left -= sizes[-1]
+    assert len(sizes) == -(-remaining // keys)
+    assert max(sizes) <= keys
+    assert min(sizes) * 2 >= min(keys, remaining)

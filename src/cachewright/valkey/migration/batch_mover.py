@@ -14,7 +14,13 @@ from contextlib import AsyncExitStack, suppress
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, connect, connect_again
 from cachewright.valkey.client_activity import client_activity
-from cachewright.valkey.migration.batch_size import LARGE_QUEUED, SHORT_KEYS, BatchSizer, large_batch_keys
+from cachewright.valkey.migration.batch_size import (
+    LARGE_QUEUED,
+    SHORT_KEYS,
+    BatchSizer,
+    large_batch_keys,
+    without_small_rest,
+)
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_follower import JobFollower
 from cachewright.valkey.migration.jobs import (
@@ -96,7 +102,8 @@ class BatchMover:
             learned = self._sizer.small_batch(await fork_seconds(source))
             at_once = min(learned, most_keys or learned)
             self._running.progress.expect_batches(at_once)
-            batch = cut(remaining, counts, at_once)[0]
+            left = sum(counts[slot] for slot in slots_of(remaining))
+            batch = cut(remaining, counts, without_small_rest(at_once, left))[0]
             keys = sum(counts[slot] for slot in slots_of([batch]))
             self._checks_often = keys <= SHORT_KEYS
             await check_often(self._checks_often, source, target)

@@ -40,6 +40,12 @@ def large_batch_keys(mode: MigrationMode) -> int:
     return FASTEST_KEYS if mode == "fastest" else LARGE_KEYS
 
 
+def without_small_rest(keys: int, remaining: int) -> int:
+    """Return the size of the next batch: `keys`, or half of what remains of the range, rather than leave less than half
+    a batch. Clients learn that a node has no slots by requests to those that moved last, so these should be many."""
+    return (remaining + 1) // 2 if keys < remaining < keys * 3 / 2 else keys
+
+
 class BatchSizer:
     """The batch size of one source.
 
