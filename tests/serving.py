@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -23,6 +24,19 @@ COMMAND = (sys.executable, "-m", "cachewright", "serve")
 ROOMY = ("--memory-overcommit", "1000", "--migration-network", "127.0.0.0/8")
 """Several servers share a machine, and their nodes stay almost empty. Tests of capacity omit this. Sources of
 migrations are on the same machine too."""
+
+
+_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def http_client(address: str = "", **options: Any) -> httpx.Client:
+    """Return a client for servers without TLS. It does not load certificate authorities, which takes many times as long
+    as a request, and tests that wait make many requests.
+
+    :param address: its own, one of those of the loopback.
+    """
+    transport = httpx.HTTPTransport(verify=_NO_AUTHORITIES, local_address=address or None)
+    return httpx.Client(transport=transport, **{"timeout": 60, **options})
 
 
 class Server:
@@ -137,14 +151,15 @@ class Server:
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and decoded body."""
-        with httpx.Client(timeout=60) as http:
+        with http_client() as http:
             answer = http.send(self.signed(method, path, body))
         return answer.status_code, answer.json() if answer.content else None
 
     def metrics(self) -> str:
         token = (self.data_dir / "metrics.token").read_text().strip()
         headers = {"authorization": f"Bearer {token}"}
-        return httpx.get(self.credentials["endpoint"] + "/metrics", headers=headers, timeout=60).text
+        with http_client() as http:
+            return http.get(self.credentials["endpoint"] + "/metrics", headers=headers).text
 
     def client(self, **changed: str) -> Any:
         """The cloud's own client, unmodified. `changed` replaces credentials."""

@@ -18,7 +18,7 @@ from cachewright.config import Settings
 from cachewright.model.identity import AccessKey, Project, RoleName
 from cachewright.services import accounts
 from cachewright.store.opening import open_in_use
-from serving import Server
+from serving import Server, http_client
 
 PASSWORD = "Some-password-1"
 SESSION_COOKIE = "cachewright_session"
@@ -73,7 +73,7 @@ class Person(msgspec.Struct, frozen=True):
         return httpx.Request(method, endpoint + resource, headers=signed.header_params, content=raw)
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        with httpx.Client(timeout=60) as http:
+        with http_client() as http:
             return http.send(self.signed(method, path, body, **headers))
 
     def by_token(self, token: str, method: str, path: str) -> httpx.Response:
@@ -95,8 +95,7 @@ def send(
     address: str = "",
 ) -> httpx.Response:
     """Without a signature. `address` is the client's own address, one of those of the loopback."""
-    transport = httpx.HTTPTransport(local_address=address or None)
-    with httpx.Client(transport=transport, timeout=60) as http:
+    with http_client(address) as http:
         return http.request(method, server.credentials["endpoint"] + path, headers=headers or {}, json=body)
 
 

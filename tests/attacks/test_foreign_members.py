@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 from stranger import Stranger, stranger
@@ -100,17 +99,10 @@ def kinds(server: Server) -> set[str]:
     return {incident["kind"] for incident in incidents(server)}
 
 
-def metrics(server: Server) -> str:
-    token = (server.data_dir / "metrics.token").read_text().strip()
-    return httpx.get(
-        f"{server.credentials['endpoint']}/metrics", headers={"authorization": f"Bearer {token}"}, timeout=60
-    ).text
-
-
 def forgotten(server: Server) -> float:
     """How often members were forgotten."""
     name = "cachewright_foreign_members_forgotten_total "
-    return next(float(line.removeprefix(name)) for line in metrics(server).splitlines() if line.startswith(name))
+    return next(float(line.removeprefix(name)) for line in server.metrics().splitlines() if line.startswith(name))
 
 
 def test_a_stranger_that_takes_all_slots_is_reported_and_forgotten(
@@ -145,7 +137,7 @@ def test_a_stranger_that_takes_all_slots_is_reported_and_forgotten(
     assert first["source"].endswith(f"/instances/{instance_id}")
     assert first["data"]["error_code"] == "DCS.9009"
     assert intruder.id in first["data"]["message"]
-    page = metrics(own_server)
+    page = own_server.metrics()
     assert 'cachewright_incidents_total{kind="foreign_member"} 1.0' in page
     assert 'cachewright_incidents_open{kind="uncovered_slots"} 1.0' in page
 

@@ -15,7 +15,7 @@ from premises import add_instance, add_token, add_user_with_key, memory_mb
 from raw_http import close_all, connect
 
 from cachewright.logs import RARELY, RepeatedRecords
-from serving import COMMAND, Server, until
+from serving import COMMAND, Server, http_client, until
 
 LARGE = 8_000_000
 ATTACKERS = 16
@@ -34,12 +34,11 @@ def test_nested_json_is_refused(
 ) -> None:
     path, name = place
     before = server.log().count(TRACEBACK)
-    answer = httpx.post(
-        server.credentials["endpoint"] + path,
-        content=nested(name, opening, closing, depth)[: 16 * 1024],
-        headers={"Content-Type": "application/json"},
-        timeout=60,
-    )
+    content = nested(name, opening, closing, depth)[: 16 * 1024]
+    with http_client() as http:
+        answer = http.post(
+            server.credentials["endpoint"] + path, content=content, headers={"Content-Type": "application/json"}
+        )
     assert answer.status_code == 400
     assert server.log().count(TRACEBACK) == before
 

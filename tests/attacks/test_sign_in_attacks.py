@@ -9,11 +9,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from identities import Person, send, sign_in
 
-from serving import COMMAND, Server
+from serving import COMMAND, Server, http_client
 
 FLOODERS = 12
 
@@ -29,7 +28,7 @@ def flood(server: Server, address: str) -> Iterator[None]:
     over = threading.Event()
 
     def invent() -> None:
-        with httpx.Client(transport=httpx.HTTPTransport(local_address=address), timeout=60) as http:
+        with http_client(address) as http:
             while not over.is_set():
                 user = {"name": f"n-{uuid.uuid4().hex}", "password": "x", "domain": {"name": "cachewright"}}
                 body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
@@ -116,8 +115,7 @@ def test_lines_of_refused_signatures_name_address_and_key(server: Server) -> Non
     person = Person.made(server, "viewer")
     request = person.signed("GET", "instances")
     request.headers["Authorization"] = request.headers["Authorization"][:-4] + "0000"
-    transport = httpx.HTTPTransport(local_address="127.0.0.8")
-    with httpx.Client(transport=transport, timeout=60) as http:
+    with http_client("127.0.0.8") as http:
         answers = [http.send(request).status_code for _ in range(40)]
     assert answers == [401] * 40
     lines = [line for line in server.log().splitlines() if person.key.access_key in line]

@@ -127,7 +127,7 @@ def test_a_client_that_has_gone_leaves_nothing_running(own_server: Server) -> No
 def has_ended_early(server: Server, request: httpx.Request, count: str) -> bool:
     """Whether the server has counted such a request. It may not have begun with one that was sent a moment before."""
     send_and_go(request)
-    return f"cachewright_http_request_duration_seconds_{count}" in metrics(server)
+    return f"cachewright_http_request_duration_seconds_{count}" in server.metrics()
 
 
 def send_and_go(request: httpx.Request) -> None:
@@ -138,13 +138,6 @@ def send_and_go(request: httpx.Request) -> None:
     with socket.create_connection((where.hostname, where.port)) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + request.content)
         time.sleep(0.3)
-
-
-def metrics(server: Server) -> str:
-    token = (server.data_dir / "metrics.token").read_text().strip()
-    return httpx.get(
-        f"{server.credentials['endpoint']}/metrics", headers={"authorization": f"Bearer {token}"}, timeout=60
-    ).text
 
 
 NONSENSE = {

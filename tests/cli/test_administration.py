@@ -13,7 +13,7 @@ import pytest
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkdcs.v2 import ListInstancesRequest
 
-from serving import Server, until
+from serving import Server, http_client, until
 
 CACHEWRIGHT = (sys.executable, "-m", "cachewright")
 PASSWORD = "Some-password-1"
@@ -46,7 +46,8 @@ def works(server: Server, key: dict[str, str]) -> bool:
 def sign_in(server: Server, name: str, password: str) -> int:
     user = {"name": name, "password": password, "domain": {"name": "cachewright"}}
     body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}}}
-    return httpx.post(f"{server.credentials['endpoint']}/v3/auth/tokens", json=body, timeout=60).status_code
+    with http_client() as http:
+        return http.post(f"{server.credentials['endpoint']}/v3/auth/tokens", json=body).status_code
 
 
 def test_a_user_is_made_given_a_key_and_taken_away(own_server: Server) -> None:

