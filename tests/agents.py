@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from commands import run_here
 from machines import LOCAL, Machines
 from postgres_server import at_address
 from serving import ROOMY, Server, until
@@ -33,6 +34,9 @@ class AgentProcess(Server):
 
     def start(self) -> None:
         self.launch()
+        self.wait_until_it_runs()
+
+    def wait_until_it_runs(self) -> None:
         until(self._runs, "the agent does not start")
 
     def _runs(self) -> bool:
@@ -81,10 +85,8 @@ def shared_role(url: str, number: int) -> str:
 def own_role(server: Server, host: str) -> str:
     """Give a host a role of its own by `hosts grant`. Return the database's URL for it, with its password file."""
     file = server.data_dir.parent / f"{host}.pgpass"
-    words = ("hosts", "grant", host, "--apply", "--password-file", str(file), "--data-dir", str(server.data_dir))
-    command = [sys.executable, "-m", "cachewright", *words]
-    environment = {**os.environ, **server.environment}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    words = ("hosts", "grant", host, "--apply", "--password-file", file, "--data-dir", server.data_dir)
+    done = run_here(*words, environment=server.environment)
     assert done.returncode == 0, done.stderr
     (role,) = re.findall(r"The role of host \S+ is (\S+)\.\n", done.stdout)
     return url_for(role, file, server.environment[VARIABLE])
@@ -141,16 +143,14 @@ class Hosts:
             else:
                 agent = AgentProcess(name, f"127.0.0.{number}", place, role, *options)
             self.agents[name] = agent
+            agent.launch()
         for agent in self.agents.values():
-            agent.start()
-        for name in self.agents:
-            until(lambda name=name: self.listed()[name]["reporting"], "the host does not report")
+            agent.wait_until_it_runs()
+        until(lambda: all(self.listed()[name]["reporting"] for name in self.agents), "a host does not report")
 
     def tried(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the data directory of the server."""
-        command = [sys.executable, "-m", "cachewright", *words, "--data-dir", str(self.server.data_dir)]
-        environment = {**os.environ, **self.server.environment}
-        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+        return run_here(*words, "--data-dir", self.server.data_dir, environment=self.server.environment)
 
     def run(self, *words: str) -> str:
         """Run a command that succeeds, and return what it prints."""

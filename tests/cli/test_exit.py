@@ -75,7 +75,7 @@ def test_a_command_ends_with_its_status(ending: str, status: int, message: str) 
 import sys
 from cachewright.cli import commands
 from cachewright.client.errors import CommandFailed, UsageError
-def app():
+def app(words):
     {ending}
 commands.app = app
 commands.main()
@@ -87,5 +87,5 @@ print("shown")
 
 @pytest.mark.unit
 def test_an_unexpected_error_is_shown_and_fails() -> None:
-    ended = run("from cachewright.cli import commands\ncommands.app = lambda: 1 / 0\ncommands.main()")
+    ended = run("from cachewright.cli import commands\ncommands.app = lambda words: 1 / 0\ncommands.main()")
     assert (ended.returncode, "ZeroDivisionError" in ended.stderr) == (1, True)

@@ -1,6 +1,7 @@
 """All commands by name. The module of a command is imported when the command runs, which keeps the start fast."""
 
 import sys
+from collections.abc import Sequence
 
 from cyclopts import App
 
@@ -53,13 +54,13 @@ def main() -> None:
     """Run the command line. An error of the user is one line on standard error; `docs/cli.md` lists the exit codes."""
     garbage.collect_rarely()
     process_exit = Exit()
-    process_exit.status = _run()
+    process_exit.status = run()
 
 
-def _run() -> int:
-    """Run a command and return the exit status of the process."""
+def run(words: Sequence[str] | None = None) -> int:
+    """Run a command, by default that of this process, and return the exit status."""
     try:
-        app()
+        app(words)
     except CommandFailed as failed:
         print(f"cachewright: {failed}", file=sys.stderr)
         return failed.exit_code

@@ -1,7 +1,6 @@
 """Commands over the API, typed at a real server."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,19 +8,16 @@ from typing import Any
 
 import pytest
 
-from commands import CACHEWRIGHT, Run
+from commands import Run, run_here
 from serving import Server
 
 
 @pytest.fixture
-def run(server: Server, tmp_path: Path) -> Run:
+def run(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def type_it(*words: str, typed: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "CACHEWRIGHT_DATA_DIR": str(server.data_dir)}
-        command = [*CACHEWRIGHT, *words]
-        env = {name: value for name, value in (env | environment).items() if value}
-        return subprocess.run(
-            command, input=typed, capture_output=True, text=True, timeout=120, check=False, env=env, cwd=tmp_path
-        )
+        known = {"XDG_CONFIG_HOME": str(tmp_path), "CACHEWRIGHT_DATA_DIR": str(server.data_dir)}
+        monkeypatch.chdir(tmp_path)
+        return run_here(*words, environment=known | environment, typed=typed)
 
     return type_it
 
