@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import distance  # the line above makes this and the next two importable
+import distance  # the line above makes this and the next three importable
+from agents import Hosts
 from postgres_server import PostgresServer
 from serving import Server
 
@@ -31,6 +32,7 @@ settings.load_profile("suite")
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     distance.mark(items)
+    items.sort(key=lambda item: not _uses_hosts(item))
 
 
 def pytest_collection_finish() -> None:
@@ -98,6 +100,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     url = server.new_database()
     yield url
     server.drop_database(url)
+
+
+def _uses_hosts(item: pytest.Item) -> bool:
+    """Whether a test may start agents. Such tests take longest. In front, they are the share of one worker, which runs
+    them one after another, and the others take over the rest of its share; at the end they would keep few workers
+    busy."""
+    return Hosts in vars(getattr(item, "module", object)).values()
 
 
 def _running(data_dir: Path) -> Iterator[Server]:

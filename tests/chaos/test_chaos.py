@@ -30,7 +30,7 @@ from traffic import Loss, Traffic
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 
-MINUTES = float(os.environ.get("CHAOS_MINUTES", "2"))
+MINUTES = float(os.environ.get("CHAOS_MINUTES", "1"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**9)))
 KEYS = 40_000
 needs_haproxy = pytest.mark.skipif(find_haproxy() is None, reason="HAPROXY IS NOT TESTED: it is not installed")
