@@ -106,6 +106,7 @@ def test_a_project_whose_backups_take_its_quota_makes_room_itself(tenant: Tenant
     answer = tenant.call("POST", f"instances/{here}/backups", {})
     assert answer.refusal == (400, "DCS.4039")
     assert "its quota is 1073741824000" in answer.json["error_msg"]
+    assert tenant.call("POST", f"instances/{NOWHERE}/backups", {}).refusal == (404, "DCS.3022")
     resources = tenant.call("GET", "quota").json["quotas"]["resources"]
     (shown,) = [one for one in resources if one["type"] == "backup"]
     assert (shown["used"], shown["quota"], shown["unit"]) == (1000, 1000, "GB")

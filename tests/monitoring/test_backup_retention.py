@@ -148,9 +148,11 @@ async def test_what_a_failed_backup_has_left_stays_for_a_day(there: Backups) -> 
     there.now += 1
     assert (await there.sweep())[kept] == "failed"
     assert there.left() == {running, waiting}
+    await there.storage.put(f"{kept}/snapshot/shard-0/000001", b"of a host that was frozen")
     there.now += 30 * DAY_MS
     await there.sweep()
     assert (await there.sweep()).keys() == {running, waiting}
+    assert there.left() == {running, waiting}
 
 
 async def test_what_cannot_be_removed_now_is_removed_later(there: Backups) -> None:

@@ -72,13 +72,12 @@ class BackupRetention:
             marked = [
                 *backups.in_states(connection, "expired", "deleted"),
                 *backups.failed(connection, ended_before=None),
+                *_forgettable(connection, now),
             ]
             is_over = bool(_over_quota(connection, now, quota))
-            if not is_over and not _unmarked(connection, now) and not _forgettable(connection, now):
+            if not is_over and not _unmarked(connection, now):
                 return marked
         with database.write() as connection:
-            for backup in _forgettable(connection, now):
-                backups.remove(connection, backup.id)
             for backup, state in _unmarked(connection, now):
                 backups.change(connection, backup.id, state=state)
                 marked.append(msgspec.structs.replace(backup, state=state))
@@ -144,8 +143,10 @@ def _over_quota(connection: sa.Connection, now: int, quota: int) -> list[Backup]
 
 
 def _forgettable(connection: sa.Connection, now: int) -> list[Backup]:
-    """Return failed backups of which nothing is left, and whose records are old."""
-    return backups.failed(connection, ended_before=now - _LISTED_MS)
+    """Return failed backups whose records are old, as expired ones: before the record goes, objects are deleted once
+    more. A host that was frozen may have stored one after the first deletion."""
+    old = backups.failed(connection, ended_before=now - _LISTED_MS)
+    return [msgspec.structs.replace(backup, state="expired") for backup in old]
 
 
 def _used(connection: sa.Connection, now: int) -> set[str]:

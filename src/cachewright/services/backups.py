@@ -67,16 +67,17 @@ class BackupService(msgspec.Struct, frozen=True):
 
         :param moment: second in the past whose data is backed up, epoch seconds; None for the present data.
         """
-        self._require_quota(principal)
+        self._require_quota(principal, instance_id)
         request = BackupRequest(id=str(uuid.uuid4()), remark=remark, moment=moment)
         self.tasks.submit(BACKUP, principal, instance_id, request)
         return request.id
 
-    def _require_quota(self, principal: Principal) -> None:
-        """Write logs do not count: they make room for backups."""
+    def _require_quota(self, principal: Principal, instance_id: str) -> None:
+        """Write logs do not count: they make room for backups. ApiError DCS.3022 comes first."""
         if not (quota := self.context.settings.backup_quota):
             return
         with self.context.database.read() as connection:
+            instance_of(connection, principal.project_id, instance_id)
             size = backups.sizes(connection, principal.project_id).get(principal.project_id, 0)
         if size >= quota:
             reason = f"the backups of the project have {size} bytes, its quota is {quota}; delete one"

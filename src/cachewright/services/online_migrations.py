@@ -25,6 +25,7 @@ from cachewright.model.online_migrations import (
 )
 from cachewright.model.tasks import ENDED, UNFINISHED, Control, Task
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
+from cachewright.services.lookup import instance_of
 from cachewright.services.tasks import TaskService
 from cachewright.store import instances, tasks
 from cachewright.store import online_migrations as store
@@ -86,6 +87,7 @@ class OnlineMigrationService:
     ) -> ShownMigration:
         """Create a migration and start it. Raises ApiError like `create` and `configure`."""
         with self._database.read() as connection:
+            instance_of(connection, principal.project_id, config.target_id)
             _require_room(connection, principal)
         return self._submit(principal, _configured(_new(principal, name, description, attributes), config))
 
