@@ -53,6 +53,13 @@ def test_an_exchange_can_be_undone(tmp_path: Path, *, interrupted: bool) -> None
     assert not former.exists()
 
 
+def test_an_exchange_never_deletes_former_data(tmp_path: Path) -> None:
+    data, new, former = (folder(tmp_path, name, name) for name in ("data", "new", "former"))
+    with pytest.raises(FileExistsError, match="former"):
+        exchange_folder(data, new, former)
+    assert [(path / "file").read_text() for path in (data, new, former)] == ["data", "new", "former"]
+
+
 def test_an_interrupted_exchange_can_be_undone(tmp_path: Path) -> None:
     data, new, former = folder(tmp_path, "data", "old"), folder(tmp_path, "new", "new"), tmp_path / "former"
     data.rename(former)

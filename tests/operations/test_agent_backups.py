@@ -23,6 +23,7 @@ from caches import cache, load, operator_of, present
 from cachewright.backups.manifest import read_manifest
 from cachewright.backups.storage import Storage
 from cachewright.store.encryption import read_key
+from migrating import SINGLE
 from postgres_server import PostgresServer
 from sdk_calls import PASSWORD, create_body, created, ended, newest_task, progress, show
 from serving import until
@@ -283,6 +284,63 @@ def test_a_restore_whose_host_goes_away_changes_nothing(hosts: Hosts) -> None:
     until(lambda: not leftovers(hosts), "files of the restore are left")
     assert ended(client, instance_id, restore(hosts, instance_id, backup_id)).status == "SUCCESS", hosts.server.log()
     assert cache(client, instance_id).exists("later") == 0
+    _former_data_comes_back_with_the_agent(hosts, instance_id, backup_id)
+
+
+def _former_data_comes_back_with_the_agent(hosts: Hosts, instance_id: str, backup_id: str) -> None:
+    """An agent goes away while its node loads the data, and the server is killed while it waits for that agent."""
+    client = hosts.server.client()
+    cache(client, instance_id).set("later", "x")
+    task_id = restore(hosts, instance_id, backup_id)
+    until(lambda: has_former(hosts.agents["h2"]), "no data is exchanged")
+    hosts.agents["h2"].kill()
+    until(lambda: "waiting for host h2" in str(progress(client, instance_id, task_id)), "no wait is shown")
+    hosts.server.kill()
+    hosts.server.start()
+    client = hosts.server.client()
+    until(lambda: "waiting for host h2" in str(progress(client, instance_id, task_id)), "the wait does not go on")
+    assert has_former(hosts.agents["h2"])
+    assert show(client, instance_id).status == "RESTORING"
+    assert hosts.server.call("PUT", f"instances/{instance_id}/nodes/status", {"action": "start"})[0] == 400
+    hosts.agents["h2"].start()
+    assert ended(client, instance_id, task_id).status == "FAILED", hosts.server.log()
+    assert show(client, instance_id).status == "RUNNING", hosts.server.log()
+    caches = cache(client, instance_id)
+    assert (present(caches, KEYS), caches.exists("later")) == (KEYS, 1)
+    until(lambda: not leftovers(hosts), "files of the restore are left")
+
+
+def has_former(agent: AgentProcess) -> bool:
+    """Whether a node of the agent has exchanged its data."""
+    return any((agent.data_dir / "nodes").glob("*/before-*"))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param({"spec_code": "redis.ha.xu1.large.r2.1", "capacity": 1, "az_codes": AWAY}, id="ha"),
+        pytest.param({**SINGLE, "az_codes": AWAY[:1]}, id="single"),
+    ],
+)
+def test_instances_without_a_cluster_are_restored_on_other_hosts(hosts: Hosts, shape: dict[str, Any]) -> None:
+    """The agent of the primary is killed while the primary loads."""
+    client = hosts.server.client()
+    instance_id = created(client, **shape)
+    assert "local" not in hosts.places(instance_id)[0]
+    shown = show(client, instance_id)
+    with Valkey(host=shown.ip, port=shown.port, password=PASSWORD, db=3) as inside:
+        inside.mset({f"key:{number}": number for number in range(KEYS)})
+        backup_id = requested(client, instance_id)
+        assert finished(client, instance_id, backup_id).status == "succeed", hosts.server.log()
+        inside.set("later", "x")
+    task_id = restore(hosts, instance_id, backup_id)
+    agent = until(lambda: next(filter(has_former, hosts.agents.values()), None), "no data is exchanged")
+    killed(agent)
+    assert ended(client, instance_id, task_id).status == "SUCCESS", hosts.server.log()
+    shown = show(client, instance_id)
+    with Valkey(host=shown.ip, port=shown.port, password=PASSWORD, db=3) as inside:
+        assert (inside.dbsize(), inside.exists("later"), inside.set("after", "x")) == (KEYS, 0, True)
+    until(lambda: not leftovers(hosts), "files of the restore are left")
 
 
 def past_backup_at(hosts: Hosts, instance_id: str, second: int) -> str:

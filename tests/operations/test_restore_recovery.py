@@ -5,22 +5,28 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cachewright.config import Settings
 from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.host import NodeStartFailed
 from cachewright.hosts.local import LocalHost
+from cachewright.model.hosts import HostRecord
 from cachewright.model.instances import Node
 from cachewright.model.tasks import Step, SubStep, Task, Work
-from cachewright.operations import restore
+from cachewright.operations import restore_recovery, restore_sweep
+from cachewright.operations.actions.former_data import FormerData
 from cachewright.operations.actions.node_status import halt_node
-from cachewright.operations.actions.restore import former_folder, new_folder
+from cachewright.operations.actions.restore import load_data
 from cachewright.operations.actions.takeover import clear_replica, take_over
 from cachewright.operations.context import OperationContext
+from cachewright.operations.former_data import former_data
 from cachewright.operations.restore import RESTORE
-from cachewright.store import instances
+from cachewright.operations.restore_folders import former_folder, new_folder
+from cachewright.store import hosts, instances, tasks
 from cachewright.tasks.operation import ActionFailed
+from cachewright.tasks.waiting import Postponed
 from cachewright.valkey.config import DATA_FOLDER
 from cachewright.valkey.migration.source_state import MigrationState
 from database_fixtures import a_task, an_instance, new_database
@@ -31,18 +37,24 @@ WORK = Work(unit="nodes", total=1, seconds=1, lane="a")
 
 class Nodes(LocalHost):
     """:ivar started: nodes in the order of their starts. :ivar broken: nodes that do not start. :ivar silent: nodes
-    whose host does not answer."""
+    whose host does not answer. :ivar frozen: nodes that do not end."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.started: list[str] = []
         self.broken: set[str] = set()
         self.silent: set[str] = set()
+        self.frozen: set[str] = set()
 
     def folder(self, name: str) -> Path:
         if name in self.silent:
             raise HostSilent("its host does not report")
         return super().folder(name)
+
+    async def bring_back_folder(self, node_id: str, folder: str, *, former: str, grace_seconds: float) -> None:
+        if node_id in self.frozen:
+            raise TimeoutError("process 7 did not end, {not}")
+        await super().bring_back_folder(node_id, folder, former=former, grace_seconds=grace_seconds)
 
     async def start(self, name: str) -> None:
         self.folder(name)
@@ -75,9 +87,15 @@ class Restored:
                     (self._folder / "nodes" / node_id / name / "data").write_text(text)
         begun = {"begin_time": 1}
         halts = [_sub(halt_node.name, {"node_id": one}, **begun if halted else {}) for one in (*LEADS, REPLICA)]
+        loads = [_sub(load_data.name, {"node_id": one}, **begun if halted else {}) for one in LEADS]
         takeover = _sub(take_over.name, {"node_ids": list(LEADS)}, **begun if taken_over else {})
         clear = _sub(clear_replica.name, {"node_id": REPLICA})
-        steps = (("Node stop.", tuple(halts)), ("Takeover.", (takeover,)), ("Replica synchronization.", (clear,)))
+        steps = (
+            ("Node stop.", tuple(halts)),
+            ("Data load.", tuple(loads)),
+            ("Takeover.", (takeover,)),
+            ("Replica synchronization.", (clear,)),
+        )
         return a_task(kind="restore", steps=[Step(id=name, name=name, sub_steps=parts) for name, parts in steps])
 
     def data(self) -> dict[str, str | None]:
@@ -111,7 +129,7 @@ async def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         async def settle(context: OperationContext, task: Task, node_ids: list[str], report: object) -> None:
             made.settled.append(node_ids)
 
-        monkeypatch.setattr(restore, "settle", settle)
+        monkeypatch.setattr(restore_recovery, "settle", settle)
         yield made
 
 
@@ -163,7 +181,7 @@ async def test_a_node_that_does_not_start_keeps_no_other_one_stopped(there: Rest
 async def test_a_replica_of_a_silent_host_does_not_run_with_former_data_after_the_takeover(there: Restored) -> None:
     task = there.phase(halted=True, exchanged=LEADS, taken_over=True)
     there.host.silent = {REPLICA}
-    with pytest.raises(ActionFailed, match=REPLICA):
+    with pytest.raises(Postponed, match="waiting for host local"):
         await RESTORE.recover(there.context, task)
     assert await there.should_run() == set(LEADS), "it could take over, and lose what clients have written since"
     there.host.silent = set()
@@ -180,3 +198,82 @@ async def test_a_node_of_a_silent_host_runs_with_its_former_data_before_the_take
     assert there.settled == [list(LEADS)]
     there.host.silent = set()
     assert there.data() == ALL_FORMER
+
+
+async def test_a_recovery_waits_for_the_host_of_a_node_that_may_have_the_new_data(there: Restored) -> None:
+    task = there.phase(halted=True, exchanged=LEADS)
+    there.host.silent = {LEADS[0]}
+    for _ in range(2):
+        with pytest.raises(Postponed, match="waiting for host local") as waiting:
+            await RESTORE.recover(there.context, task)
+        assert not await waiting.value.is_over()
+    assert await there.should_run() == {LEADS[1], REPLICA}, "a node with the new data must not serve"
+    assert set(there.host.started) == {LEADS[1], REPLICA}
+    await restore_sweep.sweep(there.context)
+    there.host.silent = set()
+    assert await waiting.value.is_over()
+    await RESTORE.recover(there.context, task)
+    assert there.data() == ALL_FORMER
+    assert await there.should_run() == {*LEADS, REPLICA}
+    assert there.settled == [sorted((*LEADS, REPLICA))]
+
+
+async def test_a_recovery_is_repeated_while_a_node_does_not_end(there: Restored) -> None:
+    task = there.phase(halted=True, exchanged=LEADS)
+    there.host.frozen = {LEADS[0]}
+    with pytest.raises(Postponed, match=r"waiting for the data of node a+: process 7 did not end; \(not\)$"):
+        await RESTORE.recover(there.context, task)
+    there.host.frozen = set()
+    await RESTORE.recover(there.context, task)
+    assert there.data() == ALL_FORMER
+
+
+async def test_a_host_that_was_given_up_is_awaited_if_no_other_one_has_a_copy(there: Restored) -> None:
+    with there.context.database.write() as connection:
+        hosts.add(connection, HostRecord(name="h2", zone="z", state="lost", address="127.0.0.2", created_at=1))
+        for node_id in LEADS:
+            instances.change_node(connection, node_id, host_name="h2")
+    task = there.phase(halted=True, exchanged=LEADS)
+    there.host.silent = set(LEADS)
+    with pytest.raises(Postponed, match="waiting for host h2"):
+        await RESTORE.recover(there.context, task)
+    with there.context.database.write() as connection:
+        instances.change_node(connection, REPLICA, shard=0)
+        instances.change_node(connection, LEADS[1], shard=0)
+    await RESTORE.recover(there.context, task)
+    assert await there.should_run() == {REPLICA}
+    assert (there.host.started[-1], there.settled) == (REPLICA, [])
+
+    there.host.silent = set()  # the host is taken up again before its nodes were made elsewhere
+    stored = _stored(there, task)
+    nodes = await there.context.nodes("i")
+    left = {lead: FormerData(lead, stored.id) for lead in LEADS}
+    assert await former_data(there.context, "i", nodes, "node_status") == left
+    later = a_task(id="u", kind="node_status", status="SUCCESS", created_at=9, params={"node_ids": LEADS[:1]})
+    with there.context.database.write() as connection:
+        tasks.add(connection, later)
+    assert set(await former_data(there.context, "i", nodes, "node_status")) == {LEADS[1]}, (
+        "its owner has used the other"
+    )
+
+
+def _stored(there: Restored, task: Task) -> Task:
+    """Store the failed task, and the former data that its recovery has left."""
+    failed = msgspec.structs.replace(task, status="FAILED", end_time=5)
+    with there.context.database.write() as connection:
+        tasks.add(connection, failed)
+    return failed
+
+
+async def test_former_data_of_a_silent_host_is_deleted_when_it_answers(there: Restored) -> None:
+    task = there.phase(halted=True, exchanged=LEADS, taken_over=True)
+    await RESTORE.recover(there.context, task)
+    folder = there.host.folder(LEADS[0]) / former_folder(task.id)
+    folder.mkdir()
+    there.host.silent = {LEADS[0]}
+    await RESTORE.recover(there.context, task)
+    await restore_sweep.sweep(there.context)
+    assert folder.is_dir()
+    there.host.silent = set()
+    await restore_sweep.sweep(there.context)
+    assert there.data()[LEADS[0]] == "new"

@@ -19,6 +19,7 @@ from cachewright.tasks.feed import TaskFeed
 from cachewright.tasks.operation import PLAN, RECOVER, ActionFailed, Policy, StepContext
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.tasks.recorder import KEEP_SECONDS, TaskRecorder
+from cachewright.tasks.waiting import Postponed
 from database_fixtures import migrated
 
 PATIENCE_SECONDS = 60
@@ -45,6 +46,7 @@ class Scripted:
         self.release = threading.Event()
         self.recovered: list[str] = []
         self.recovery_fails = False
+        self.host_is_away = threading.Event()
         self.concluded: list[tuple[str, str, bool]] = []
 
     async def plan(self, task: Task) -> tuple[Step, ...]:
@@ -89,6 +91,11 @@ class Scripted:
         self.recovered.append(task.id)
         if self.recovery_fails:
             raise ActionFailed("DCS.9004", "no node answers", True)
+        if self.host_is_away.is_set():
+            raise Postponed("waiting for host h2", self._is_back)
+
+    async def _is_back(self) -> bool:
+        return not self.host_is_away.is_set()
 
     def learn(self, connection: sa.Connection, task: Task) -> None:
         """It has no expected duration."""
@@ -299,6 +306,25 @@ def test_a_run_that_has_broken_off_is_taken_up_again(bench: Bench, noticed_first
     assert task.status == "SUCCESS"
     assert bench.operation.did == ["a", "b", "b"]
     assert task.steps[0].begin_time == before.steps[0].begin_time
+
+
+def test_a_recovery_that_waits_shows_it_and_outlasts_its_worker(bench: Bench) -> None:
+    bench.operation.host_is_away.set()
+    task_id = bench.submit(steps={"one": [["a", "1", "fail"], ["b", "1", "note"]]})
+
+    def waits(task: Task) -> bool:
+        return any(sub.name == "Recovery." and "waiting for host h2" in sub.detail for sub in task.steps[0].sub_steps)
+
+    bench.until(task_id, lambda task: bool(task.steps) and waits(task))
+    with bench.database.write() as connection:
+        tasks.change(connection, task_id, revision=1000)  # its worker must take itself for replaced
+    bench.taken_up_when(task_id, {"ERROR"})
+    bench.operation.host_is_away.clear()
+    task = bench.end(task_id)
+    assert (task.status, task.error_code) == ("FAILED", "DCS.9003")
+    assert statuses(task) == [["FAILED", "WAITING"]]
+    assert bench.operation.did == ["a"], "what has failed must not be performed beside its recovery"
+    assert bench.operation.concluded == [(task_id, "FAILED", True)]
 
 
 def test_a_run_that_nobody_works_on_is_taken_up_again(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 Every function ensures its result. A power failure leaves a folder with its whole content or none of that name.
 """
 
+import errno
 import os
 import shutil
 import stat
@@ -36,11 +37,13 @@ def write_folder(folder: Path, files: Mapping[str, Iterable[bytes]]) -> None:
 
 
 def exchange_folder(folder: Path, new: Path, former: Path) -> None:
-    """Rename `folder` to `former` and `new` to `folder`. No effect if there is no `new`."""
+    """Rename `folder` to `former` and `new` to `folder`. No effect if there is no `new`. FileExistsError if there are a
+    `folder` and a `former`, which may be the only copy of the data before."""
     if not new.is_dir():
         return
     if folder.is_dir():
-        delete_folder(former)
+        if former.is_dir():
+            raise FileExistsError(errno.EEXIST, f"there is a folder {former.name} already")
         folder.rename(former)
     new.rename(folder)
     _sync(folder.parent)

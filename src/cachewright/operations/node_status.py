@@ -14,9 +14,11 @@ from cachewright.errors import ApiError
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.action import NodeArguments
+from cachewright.operations.actions.former_data import return_former_data
 from cachewright.operations.actions.node_status import NodeList, halt_node, resume_node, settle_nodes
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds
+from cachewright.operations.former_data import former_data
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import NodeStatusRequest
 from cachewright.operations.step_names import POST_CHECK
@@ -76,9 +78,17 @@ class NodeStatus(Operation[NodeStatusRequest, NodeStatusParams]):
         instance, nodes, views = await context.look(task)
         chosen = [node for node in nodes if node.id in params.node_ids]
         if params.action == "start":
+            former = await former_data(context, instance.id, chosen, self.kind)
             starts = [
-                resume_node.sub_step(_name(node), effort(node.id, seconds=_START_SECONDS), NodeArguments(node.id))
-                for node in chosen
+                *(
+                    return_former_data.sub_step(_name(node), effort(node.id, seconds=_STOP_SECONDS), former[node.id])
+                    for node in chosen
+                    if node.id in former
+                ),
+                *(
+                    resume_node.sub_step(_name(node), effort(node.id, seconds=_START_SECONDS), NodeArguments(node.id))
+                    for node in chosen
+                ),
             ]
             hold = topology_of(instance.spec_code).hold_seconds
             work = effort(_LANE, unit="nodes", total=len(chosen), seconds=_SETTLE_SECONDS + hold, fixed=hold)

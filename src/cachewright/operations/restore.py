@@ -20,13 +20,7 @@ from cachewright.model.instances import Instance, Node, node_elsewhere
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.backup import BackupParams
 from cachewright.operations.actions.checks import CheckResources, check_resources
-from cachewright.operations.actions.node_status import halt_node, settle
-from cachewright.operations.actions.restore import NodeData, former_folder
-from cachewright.operations.actions.takeover import (
-    clear_data,
-    clear_replica,
-    take_over,
-)
+from cachewright.operations.actions.restore import NodeData
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds
@@ -41,7 +35,7 @@ from cachewright.operations.restore_content import (
     require_reach,
 )
 from cachewright.operations.restore_files import RestoreFiles
-from cachewright.operations.restore_recovery import Revival, delete_new, nodes_of, sub_steps
+from cachewright.operations.restore_recovery import bring_back, is_taken_over
 from cachewright.operations.restore_steps import (
     BACKUP_DOWNLOAD,
     DATA_LOAD,
@@ -64,16 +58,14 @@ from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CH
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.store import backups
-from cachewright.tasks.operation import CANCELLED, ActionFailed
+from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import build, effort
 from cachewright.topologies import topology_of
-from cachewright.valkey.config import DATA_FOLDER
 from cachewright.valkey.topology import View, primaries
 
 _IDS = uuid.UUID("6f3b0a52-6d0a-5c2c-8f61-2a3f6f0f9b44")
 _STOP = "Node stop."
 _SECONDS = 0.1
-_END_SECONDS = 120.0
 
 
 class RestoreParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,11 +117,11 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
 
     def can_interrupt(self, task: Task) -> bool:
         """False as soon as clients may have written to the new data."""
-        return not _is_taken_over(task)
+        return not is_taken_over(task)
 
     def can_retry(self, task: Task) -> bool:
         """Another restore would delete what clients have written since the takeover."""
-        return not _is_taken_over(task)
+        return not is_taken_over(task)
 
     def requested(self, connection: sa.Connection, instance: Instance, request: RestoreRequest, task: Task) -> None:
         """Raises ApiError DCS.4039 if the instance has too many backups for another one."""
@@ -196,42 +188,9 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
         )
 
     async def recover(self, context: OperationContext, task: Task) -> None:
-        """Bring the former data back, unless clients may have written to the new data. Then replicas without that data
-        start empty. A node that has its data is supervised again, also if it does not start now, or its host does
-        not answer."""
-        taken_over, halted = _is_taken_over(task), nodes_of(task, halt_node.name)
+        """Bring the nodes back with their former data, or with the new data if clients may have written to it."""
         await asyncio.to_thread(_give_backup_up, context, task)
-        revival = Revival(context, task, taken_over=taken_over)
-        for node in await context.nodes(task.instance_id):
-            if node.id in halted and not node.should_run:
-                await revival.attempt(node, self._bring_data(context, task, node, taken_over=taken_over))
-        files = RestoreFiles(context, task.id)
-        left = [
-            node.id for node in await context.nodes(task.instance_id) if not await delete_new(context, task.id, node)
-        ]
-        await files.delete(left)
-        for node in await context.nodes(task.instance_id):
-            if node.id in halted and node.should_run:
-                await revival.attempt(node, context.host.start(node.id))
-        if revival.failures:
-            raise ActionFailed(errors.NODE_START_FAILED, "; ".join(revival.failures))
-        answering = halted - revival.silent
-        if answering:
-            await settle(context, task, sorted(answering), lambda done, of: None)
-        for node in await context.nodes(task.instance_id):
-            if node.id in answering:
-                await context.host.delete_folders(node.id, former_folder(task.id))
-
-    async def _bring_data(self, context: OperationContext, task: Task, node: Node, *, taken_over: bool) -> None:
-        """Ensure that a stopped node has the right data, and record that it should run."""
-        if not taken_over:
-            await context.host.bring_back_folder(
-                node.id, DATA_FOLDER, former=former_folder(task.id), grace_seconds=_END_SECONDS
-            )
-        elif node.id in nodes_of(task, clear_replica.name, begun=False):
-            await clear_data(context, task, node.id)
-        await context.host.write_files(node.id, await context.files(await context.instance(task), node))
-        await context.change_node(node.id, should_run=True)
+        await bring_back(context, task)
 
 
 def _safety_request(instance: Instance, task: Task) -> BackupRequest:
@@ -264,14 +223,6 @@ def _data(node: Node, view: View, backup_id: str, *, is_cluster: bool) -> NodeDa
     """Return the data of a primary: that of the slots which it owns now."""
     owned = tuple((part.first, part.last) for part in view.members[node.id].slots)
     return NodeData(backup_id=backup_id, node_id=node.id, slots=owned if is_cluster else None)
-
-
-def _is_taken_over(task: Task) -> bool:
-    """Whether `take_over` has begun, and was not cancelled before it did anything."""
-    return any(
-        sub_step.action == take_over.name and sub_step.begin_time is not None and sub_step.error_code != CANCELLED
-        for sub_step in sub_steps(task)
-    )
 
 
 RESTORE = Restore()

@@ -30,7 +30,7 @@ from cachewright.valkey.slots import SlotRange
 Stored = TypeVar("Stored")
 
 _PREFIX = "restore-"
-_SILENT = "silent.json"
+_SILENT, _SILENT_WITH_FORMER = "silent.json", "silent-with-former.json"
 
 
 class RestoreFiles:
@@ -102,24 +102,28 @@ class RestoreFiles:
         """Return what `store_keys` has stored."""
         return await asyncio.to_thread(_stored, self._folder / f"{node_id}.keys", int)
 
-    async def delete(self, silent: Sequence[str] = ()) -> None:
+    async def delete(self, *, new: Sequence[str] = (), former: Sequence[str] = ()) -> None:
         """Delete everything.
 
-        :param silent: nodes whose hosts do not answer: `sweep` deletes what is left there.
+        :param new: nodes whose hosts do not answer: `sweep` deletes what is left there of their new data,
+        :param former: and of their former data, which is not needed any more.
         """
         await SlotOrder(self._context, self._task_id).end()
 
         def delete() -> None:
             shutil.rmtree(self._folder, ignore_errors=True)
-            if silent:
-                self._folder.mkdir(mode=stat.S_IRWXU, parents=True)
-                write_private(self._folder / _SILENT, msgspec.json.encode(silent))
+            for name, nodes in ((_SILENT, new), (_SILENT_WITH_FORMER, former)):
+                if nodes:
+                    self._folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+                    write_private(self._folder / name, msgspec.json.encode(nodes))
 
         await asyncio.to_thread(delete)
 
-    async def silent_nodes(self) -> list[str]:
-        """Return the nodes with which `delete` was called."""
-        return await asyncio.to_thread(_stored, self._folder / _SILENT, list[str]) or []
+    async def silent_nodes(self) -> tuple[list[str], list[str]]:
+        """Return the nodes with which `delete` was called: with new data, with former data."""
+        new = await asyncio.to_thread(_stored, self._folder / _SILENT, list[str])
+        former = await asyncio.to_thread(_stored, self._folder / _SILENT_WITH_FORMER, list[str])
+        return new or [], former or []
 
 
 def tasks_with_files(context: OperationContext) -> set[str]:

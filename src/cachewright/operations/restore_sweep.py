@@ -5,7 +5,7 @@ import asyncio
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
 from cachewright.operations.restore_files import RestoreFiles, tasks_with_files
-from cachewright.operations.restore_recovery import delete_new
+from cachewright.operations.restore_folders import delete_former, delete_new
 from cachewright.store import instances, tasks
 
 
@@ -21,8 +21,13 @@ async def sweep(context: OperationContext) -> None:
 
     for task_id in await asyncio.to_thread(stale):
         files = RestoreFiles(context, task_id)
-        nodes = await _recorded(context, await files.silent_nodes())
-        await files.delete([node.id for node in nodes if not await delete_new(context, task_id, node)])
+        with_new, with_former = await files.silent_nodes()
+        await files.delete(
+            new=[n.id for n in await _recorded(context, with_new) if not await delete_new(context, task_id, n)],
+            former=[
+                n.id for n in await _recorded(context, with_former) if not await delete_former(context, task_id, n)
+            ],
+        )
 
 
 async def _recorded(context: OperationContext, node_ids: list[str]) -> list[Node]:

@@ -90,18 +90,18 @@ class TaskRecorder:
         self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=(*finished, *steps))
         await self.write()
 
-    def show_before_plan(self, status: str, seconds: float) -> None:
-        """Show what the plan waits for, and has waited for `seconds`, as a sub-step of the first step that has not
-        finished. `start` removes it. The next `keep` stores it."""
+    def show_beside_plan(self, what: str, status: str, seconds: float) -> None:
+        """Show what the plan or the recovery waits for, and has waited for `seconds`, as a sub-step of the first step
+        that has not finished. An empty status removes it, and so does `start`. The next `keep` stores it."""
         waiting = [step for step in self._task.steps if step.status != "FINISH"]
         if not waiting:
             return
         shown = SubStep(
-            id=f"{waiting[0].id}-plan",
-            name="Plan.",
-            action="plan",
+            id=f"{waiting[0].id}-{what}",
+            name=f"{what.capitalize()}.",
+            action=what,
             arguments={},
-            work=Work(unit="seconds", total=0.0, seconds=0.0, lane="plan"),
+            work=Work(unit="seconds", total=0.0, seconds=0.0, lane=what),
         )
         earlier = next((sub for sub in waiting[0].sub_steps if sub.id == shown.id), shown)
         shown = waits.begin_wait(earlier, status, self._now(), since=self._ago(seconds))

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from dbos import DBOS, StepReservation
 from dbos import error as dbos_error
 
+from cachewright.errors import UNEXPECTED_TASK_ERROR
 from cachewright.model.tasks import Step, SubStep, Task
 from cachewright.store.database import Database
 from cachewright.tasks import calibration, learning
@@ -31,9 +32,11 @@ class TaskRun:
         self._operation = operation
         self._recorder = recorder
         self._title = f"task {recorder.task.id}"
+        self._show_recovery = partial(recorder.show_beside_plan, "recovery")
 
     async def perform(self) -> None:
         """Perform the plan, recover from a failure, and record the end. Called in the workflow of the task."""
+        self._show_recovery("", 0.0)  # what a killed server has left is no sub-step to perform
         failure = await self._perform_plan()
         recovered = failure is None or await self._recovered()
         await DBOS.run_step_async({"name": "end"}, self._end, failure, recovered)
@@ -54,7 +57,8 @@ class TaskRun:
 
     async def _plan(self) -> None:
         if self._recorder.task.status == "WAITING":
-            waiter = Waiter(self._title, self._recorder.show_before_plan, Interruption(self._recorder))
+            show = partial(self._recorder.show_beside_plan, PLAN)
+            waiter = Waiter(self._title, show, Interruption(self._recorder))
             steps = await run_attempt(
                 self._operation.policies[PLAN], waiter, lambda: self._operation.plan(self._recorder.task)
             )
@@ -89,8 +93,13 @@ class TaskRun:
             policy = self._operation.policies[sub_step.action]
             show = partial(self._recorder.show_wait, sub_step.id)
             options = step_options(f"{sub_step.action}:{sub_step.id}", policy, Interruption(self._recorder), show)
+            before = self._recorder.sub_step(sub_step.id)
+            if before.status == "FAILED":
+                # A resumed run must not perform it again: the recovery may have begun.
+                failures.append(ActionFailed(before.error_code or UNEXPECTED_TASK_ERROR, before.detail, True))
+                return
             try:
-                if self._recorder.sub_step(sub_step.id).status == "FINISH":
+                if before.status == "FINISH":
                     # A resumed run replays it also if the task is cancelled now: DBOS compares the steps of both runs.
                     await reservation.run_async(options, self._perform, sub_step.id)
                     continue
@@ -136,7 +145,7 @@ class TaskRun:
 
     async def _recover(self) -> None:
         if not self._recorder.control.for_deletion:
-            waiter = Waiter(self._title, lambda *_: None, Interruption(self._recorder, recovering=True))
+            waiter = Waiter(self._title, self._show_recovery, Interruption(self._recorder, recovering=True))
             await run_attempt(
                 self._operation.policies[RECOVER], waiter, lambda: self._operation.recover(self._recorder.task)
             )

@@ -11,20 +11,27 @@ from cachewright import errors
 from cachewright.concurrency import until_ended
 from cachewright.hosts.jobs import JobState
 from cachewright.jobs.restores import with_keys_of
-from cachewright.jobs.spec import FETCHED_PREFIX, Made, MakeData
+from cachewright.jobs.spec import Made, MakeData
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import NoArguments, action
 from cachewright.operations.actions.nodes import StartNode, launch, take_slots, wait_until_answering
 from cachewright.operations.agent_jobs import perform, told
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import node_detail
 from cachewright.operations.restore_files import RestoreFiles
+from cachewright.operations.restore_folders import (
+    delete_former,
+    delete_new,
+    exchange_data,
+    former_folder,
+    new_folder,
+    work_folder,
+)
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeRefused
-from cachewright.valkey.config import DATA_FOLDER, data_files
+from cachewright.valkey.config import data_files
 from cachewright.valkey.rdb_cut import Cut
 from cachewright.valkey.single_request import info
 from cachewright.valkey.slots import SlotRange
@@ -57,26 +64,6 @@ class NodeData(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ranges(self) -> list[SlotRange] | None:
         return None if self.slots is None else [SlotRange(first, last) for first, last in self.slots]
-
-
-def new_folder(task_id: str) -> str:
-    """Return the name of the folder with the data that a task makes for a node."""
-    return f"restored-{task_id}"
-
-
-def work_folder(task_id: str) -> str:
-    """Return the name of the folder in which an agent makes the data of a node."""
-    return f"{FETCHED_PREFIX}{task_id}"
-
-
-def work_folders(task_id: str, node: Node) -> tuple[str, ...]:
-    """Return the names of the folders in which an agent makes the data of this node: none on the server's machine."""
-    return () if node.host_name == EMBEDDED else (work_folder(task_id),)
-
-
-def former_folder(task_id: str) -> str:
-    """Return the name of the folder with the data that a node had before a task replaced it."""
-    return f"before-{task_id}"
 
 
 @action("fetch snapshot", FetchSnapshot, timeout=_DAY_SECONDS, attempts=4, first_delay=2.0, cancelling=5)
@@ -116,6 +103,9 @@ async def make_data(context: OperationContext, step: StepContext, arguments: Nod
     node = await context.node(step.task.instance_id, arguments.node_id)
     if node is None:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {arguments.node_id} does not exist", True)
+    if await context.host.has_file(node.id, former_folder(step.task.id)):
+        message = f"node {node.id} still has data of before an earlier attempt, in {former_folder(step.task.id)}"
+        raise ActionFailed(errors.TASK_STATE_CONFLICT, f"{message}; request another restore", True)
     files = RestoreFiles(context, step.task.id)
     if node.host_name != EMBEDDED:
         await _make_elsewhere(context, step, node, arguments, files)
@@ -208,7 +198,7 @@ async def load_data(context: OperationContext, step: StepContext, arguments: Nod
     A node of an existing instance is recorded as one that should not run: clients may not use it before `take_over`.
     """
     task = step.task
-    await exchange_data(context, task, arguments.node_id)
+    await exchange_data(context, task.id, arguments.node_id, _STOP_SECONDS)
     instance = await context.instance(task)
     is_cluster = topology_of(instance.spec_code).is_cluster
     start = StartNode(arguments.node_id, founding=arguments.founding and is_cluster)
@@ -264,22 +254,9 @@ def _require_memory(node: Node, said: Mapping[str, str]) -> None:
 
 @action("delete restore files", NoArguments, timeout=600, attempts=4)
 async def delete_files(context: OperationContext, step: StepContext, _: NoArguments) -> None:
-    """Delete what the task has stored on the server's disk, and the former data of the nodes."""
-    for node in await context.nodes(step.task.instance_id):
-        folders = (new_folder(step.task.id), former_folder(step.task.id))
-        await context.host.delete_folders(node.id, *folders, *work_folders(step.task.id, node))
-    await RestoreFiles(context, step.task.id).delete()
-
-
-async def exchange_data(context: OperationContext, task: Task, node_id: str) -> None:
-    """Ensure that a node has the data that the task has made for it, and keeps its former data beside it."""
-    try:
-        await context.host.exchange_folder(
-            node_id,
-            DATA_FOLDER,
-            new=new_folder(task.id),
-            former=former_folder(task.id),
-            grace_seconds=_STOP_SECONDS,
-        )
-    except TimeoutError as error:
-        raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {node_id} does not end: {error}") from error
+    """Delete what the task has stored on the server's disk, and the former data of the nodes. Those of a host that does
+    not answer are deleted later."""
+    task_id, nodes = step.task.id, await context.nodes(step.task.instance_id)
+    new = [node.id for node in nodes if not await delete_new(context, task_id, node)]
+    former = [node.id for node in nodes if not await delete_former(context, task_id, node)]
+    await RestoreFiles(context, task_id).delete(new=new, former=former)

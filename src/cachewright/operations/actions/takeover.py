@@ -12,8 +12,8 @@ from cachewright.operations.actions.cluster import is_settled
 from cachewright.operations.actions.node_status import NodeList, settle
 from cachewright.operations.actions.nodes import StartNode, launch
 from cachewright.operations.actions.replicas import Synchronization
-from cachewright.operations.actions.restore import exchange_data, former_folder, new_folder
 from cachewright.operations.context import OperationContext
+from cachewright.operations.restore_folders import exchange_data, former_folder, new_folder
 from cachewright.store import backups
 from cachewright.tasks.operation import StepContext
 from cachewright.topologies import topology_of
@@ -21,6 +21,7 @@ from cachewright.valkey import plain_replication
 from cachewright.valkey.users import ensure_users, users_of
 
 _POLL_SECONDS = 0.05
+_STOP_SECONDS = 120.0
 _DAY_SECONDS = 24 * 3600
 
 
@@ -84,14 +85,14 @@ async def take_over(context: OperationContext, step: StepContext, arguments: Nod
 async def clear_replica(context: OperationContext, step: StepContext, arguments: NodeArguments) -> None:
     """Ensure that a replica has no data, so that it cannot take over with its former data before it has that of its
     primary."""
-    await clear_data(context, step.task, arguments.node_id)
+    await clear_data(context, step.task, arguments.node_id, _STOP_SECONDS)
 
 
-async def clear_data(context: OperationContext, task: Task, node_id: str) -> None:
+async def clear_data(context: OperationContext, task: Task, node_id: str, grace_seconds: float) -> None:
     """Take a stopped node's data away, once in a task. ActionFailed if the node does not end."""
     if not await context.host.has_file(node_id, former_folder(task.id)):
         await context.host.create_folder(node_id, new_folder(task.id))
-    await exchange_data(context, task, node_id)
+    await exchange_data(context, task.id, node_id, grace_seconds)
 
 
 @action("copy data", NodeArguments, timeout=_DAY_SECONDS, attempts=6, first_delay=1.0, cancelling=5)
