@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import time
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,7 +260,9 @@ async def test_what_an_agent_stores_as_an_error_is_a_refusal_of_the_call(tmp_pat
         return StoredError(error)
 
     client: Any = SimpleNamespace(retrieve_workflow_async=retrieve)
-    queue = HostQueue(database := migrated(f"sqlite:///{tmp_path / 'test.db'}"), lambda: client, "v", "h2", "key")
+    database, ended = migrated(f"sqlite:///{tmp_path / 'test.db'}"), Future[None]()
+    ended.set_result(None)
+    queue = HostQueue(database, lambda: client, "v", "h2", "key", end=lambda _: ended)
     with pytest.raises(HostSilent, match="a call failed"):
         await queue.answer("id")
     database.close()

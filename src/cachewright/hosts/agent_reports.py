@@ -69,7 +69,8 @@ class AgentReports:
             with self._database.read() as connection:
                 if now - self._offset_at >= _CLOCK_SECONDS:
                     self._clock_offset, self._offset_at = hosts.clock_offset(connection), now
-                records = [record for record in hosts.every(connection) if record.name != EMBEDDED]
+                known = {name: before.record for name, before in self._seen.items()}
+                records = [record for record in hosts.after(connection, known) if record.name != EMBEDDED]
             seen = {}
             for record in records:
                 before = self._seen.get(record.name)

@@ -269,10 +269,11 @@ class AllHosts(AllProcesses):
         :param reported: processes by name, by the host that reports them.
         :param places: the recorded hosts, by name of the process.
         """
+        ahead = {host: self._reports.clock_ahead(host) for host in reported}
         return {
-            name: ProcessInfo(*process).seen_from_a_clock_behind(self._reports.clock_ahead(host))
+            name: ProcessInfo(pid, started_at - ahead[host])
             for host, processes in reported.items()
-            for name, process in processes.items()
+            for name, (pid, started_at) in processes.items()
             if places.get(name) == host
         }
 

@@ -51,7 +51,7 @@ class MeasuredHost(msgspec.Struct, frozen=True):
     tls: bool
 
 
-class ProcessInfo(msgspec.Struct, frozen=True):
+class ProcessInfo(msgspec.Struct, frozen=True, gc=False):
     """A running process. `started_at` is in seconds since the epoch."""
 
     pid: int

@@ -56,6 +56,7 @@ class LocalHost(LocalProcesses):
 
         super().__init__(settings.nodes_dir, NODE, self._server_of, of_valkey)
         self._settings = settings
+        self._nodes_dir = settings.nodes_dir  # asked for each instance in each round
         self._jobs = jobs
         self._held_ports = HeldPorts()
         self._sentinels = LocalProcesses(settings.sentinels_dir, SENTINEL, default, of_valkey)
@@ -70,7 +71,7 @@ class LocalHost(LocalProcesses):
 
     @property
     def nodes_dir(self) -> Path:
-        return self._settings.nodes_dir
+        return self._nodes_dir
 
     @property
     def sentinels(self) -> LocalProcesses:

@@ -74,7 +74,8 @@ class LocalProcesses:
         return await in_background(self._processes)
 
     def _processes(self) -> dict[str, ProcessInfo]:
-        processes = ((name, self._process_info(name)) for name in self._names())
+        begun = (name for name in self._names() if name in self._known or self._has(name, self._program.pid_file))
+        processes = ((name, self._process_info(name)) for name in begun)
         return {name: process for name, process in processes if process is not None}
 
     async def process(self, name: str) -> ProcessInfo | None:
@@ -88,9 +89,13 @@ class LocalProcesses:
 
     async def with_file(self, file: str) -> frozenset[str]:
         def search() -> frozenset[str]:
-            return frozenset(name for name in self._names() if (self.folder(name) / file).exists())
+            return frozenset(name for name in self._names() if self._has(name, file))
 
         return await in_background(search)
+
+    def _has(self, name: str, file: str) -> bool:
+        """Same as `has_file`. A host may have thousands of folders, and Path would take most of the time."""
+        return os.path.exists(f"{self._root}/{name}/{file}")  # noqa: PTH110
 
     async def has_file(self, name: str, file: str) -> bool:
         return (self.folder(name) / file).exists()

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Set
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from dbos import DBOSClient
 from dbos import error as dbos_error
 
+from cachewright.hosts.call_ends import CallEnds
 from cachewright.hosts.calls import CHANGING, WORKFLOW, Call, HostSilent, ProcessKind, decode_answer, queue_of
 from cachewright.hosts.envelopes import seal
 from cachewright.hosts.host import ChildProcess, LogPart, LogPosition, ProcessInfo
@@ -34,7 +36,6 @@ _Kind = TypeVar("_Kind")
 _ANSWER_SECONDS = 15.0
 _START_SECONDS = 60.0
 _BESIDES_GRACE_SECONDS = 30.0
-_POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
 _CONNECTIONS = 10
 _WHOLE_HOST = "host"
@@ -51,6 +52,7 @@ class HostCalls:
         self._engine: sa.Engine | None = None
         self._lock = threading.Lock()
         self._clients: dict[str, DBOSClient] = {}
+        self._ends = CallEnds(self._client)
 
     @property
     def epoch(self) -> int | None:
@@ -62,7 +64,14 @@ class HostCalls:
         if report.public_key is None:
             raise HostSilent(f"host {host_name} does not report")
         schema = self._own_schema(host_name) if report.has_own_role else SHARED_SCHEMA
-        return HostQueue(self._database, partial(self._client, schema), self._version, host_name, report.public_key)
+        return HostQueue(
+            self._database,
+            partial(self._client, schema),
+            self._version,
+            host_name,
+            report.public_key,
+            end=partial(self._ends.expect, schema),
+        )
 
     def forget(self, host_names: Iterable[str]) -> None:
         """Delete records of ended calls in the schemas of hosts. Those in the shared schema are deleted with tasks."""
@@ -99,14 +108,23 @@ class HostQueue:
     """Calls to one agent."""
 
     def __init__(
-        self, database: Database, client: Callable[[], DBOSClient], version: str, host_name: str, public_key: str
+        self,
+        database: Database,
+        client: Callable[[], DBOSClient],
+        version: str,
+        host_name: str,
+        public_key: str,
+        *,
+        end: Callable[[str], Future[None]],
     ) -> None:
         """:param client: returns DBOS's client for the schema of the calls; it blocks.
+        :param end: returns the end of a call, by its id.
         :ivar public_key: the key of the agent.
         """
         self.public_key = public_key
         self._database = database
         self._client = client
+        self._end = end
         self._version = version
         self._host_name = host_name
 
@@ -127,10 +145,11 @@ class HostQueue:
 
     async def answer(self, call_id: str) -> str:
         """Wait for the encrypted answer. Raises HostSilent if the call was cancelled, or DatabaseUnavailable."""
+        await asyncio.wrap_future(self._end(call_id))
         with translate_errors():
             handle: Any = await self._client().retrieve_workflow_async(call_id)
             try:
-                return str(await handle.get_result(polling_interval_sec=_POLL_SECONDS))
+                return str(await handle.get_result())
             except sa.exc.SQLAlchemyError:
                 raise
             except (Exception, dbos_error.DBOSBaseException) as error:  # what the agent has stored

@@ -78,7 +78,7 @@ class HostWatch:
     def _read(self) -> tuple[list[HostRecord], set[str]]:
         reporting = set(self._context.host.measured())
         with self._context.database.read() as connection:
-            return hosts.every(connection), reporting
+            return hosts.without_reports(connection), reporting
 
     def _watched(self, records: Sequence[HostRecord], reporting: Collection[str]) -> list[WatchedHost]:
         """Return hosts that need attention."""

@@ -64,7 +64,7 @@ def rooms(connection: sa.Connection, limits: Limits) -> list[HostRoom]:
             allocated=held.get(host.name, Size()),
             nodes=limits.hosts[host.name].ports // capacity.PORTS_A_NODE,
         )
-        for host in hosts.every(connection)
+        for host in hosts.without_reports(connection)
         if host.name in taking
     ]
 
@@ -85,7 +85,7 @@ def hosts_of(connection: sa.Connection, topology: Topology, address: str, *, her
         return HERE
     if not topology.has_sentinel:
         return None
-    others = [host for host in hosts.every(connection) if host.name != EMBEDDED and host.address]
+    others = [host for host in hosts.without_reports(connection) if host.name != EMBEDDED and host.address]
     return {EMBEDDED, *(host.name for host in others if is_loopback(host.address) == is_loopback(address))}
 
 
@@ -107,7 +107,7 @@ def place(
     :param target: the host to use, regardless of its zone; None for any.
     :param tls: whether the nodes have TLS, which the valkey-server of their host must have, too.
     """
-    every = hosts.every(connection)
+    every = hosts.without_reports(connection)
     zone_of = {host.name: host.zone for host in every}
     left = {host.zone for host in every if host.state != "lost"}
     asked = [zone for zone in zones if zone in left]  # a zone may have been renamed, or lost, since
@@ -141,7 +141,9 @@ def require_fit(connection: sa.Connection, limits: Limits, nodes: Sequence[Node]
 
 def taking_hosts(connection: sa.Connection, limits: Limits) -> set[str]:
     """Names of the hosts that take new nodes."""
-    return {host.name for host in hosts.every(connection) if host.state == "active" and host.name in limits.hosts}
+    return {
+        host.name for host in hosts.without_reports(connection) if host.state == "active" and host.name in limits.hosts
+    }
 
 
 def allocated_by_host(connection: sa.Connection, without: str | None = None) -> Mapping[str, Size]:

@@ -26,5 +26,5 @@ def keep_agents(database: Database, calls: HostCalls | None) -> None:
     except DatabaseUnavailable as error:
         log.warning("schemas of removed hosts are removed later: %s", error)
     with database.read() as connection:
-        names = [host.name for host in hosts.every(connection) if host.name != EMBEDDED]
+        names = [host.name for host in hosts.without_reports(connection) if host.name != EMBEDDED]
     calls.forget(names)

@@ -163,7 +163,7 @@ def _require_zones_of(connection: sa.Connection, only: Collection[str] | None, z
     for zone in zones:
         if zone not in existing:
             raise ApiError(errors.ZONE_NOT_FOUND, zone=zone, zones=", ".join(existing))
-    possible = {host.zone for host in hosts.every(connection) if only is None or host.name in only}
+    possible = {host.zone for host in hosts.without_reports(connection) if only is None or host.name in only}
     if others := [zone for zone in zones if zone not in possible]:
         there = ", ".join(sorted(possible))
         reason = (

@@ -79,7 +79,7 @@ class AgentSchemas:
     def ensure_all(self) -> None:
         """Bring the schemas of all hosts with agents up to date. A schema that fails does not keep others from it."""
         with self._database.read() as connection:
-            names = [host.name for host in hosts.every(connection) if host.name != EMBEDDED]
+            names = [host.name for host in hosts.without_reports(connection) if host.name != EMBEDDED]
         for name in names:
             try:
                 self.ensure(name)
@@ -182,7 +182,7 @@ def _is_open(connection: sa.Connection, access: AgentAccess) -> bool:
 def _used_names(connection: sa.Connection) -> Collection[str]:
     """Return the names of hosts whose agents need their access: an agent of a removed host deletes what was made again
     elsewhere."""
-    return {host.name for host in hosts.every(connection)} | stale_nodes.host_names(connection)
+    return {host.name for host in hosts.without_reports(connection)} | stale_nodes.host_names(connection)
 
 
 def _version(connection: sa.Connection, schema: str) -> int | None:
