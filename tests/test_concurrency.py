@@ -3,11 +3,30 @@
 import asyncio
 import threading
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
-from cachewright.concurrency import FairLimit, SharedCalls, end_tasks, gather_limited, until_ended
+from cachewright.concurrency import FairLimit, GrowingPauses, SharedCalls, end_tasks, gather_limited, until_ended
 from cachewright.errors import ApiError
+
+
+async def test_pauses_grow_with_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, taken = 0.0, list[float]()
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        taken.append(seconds)
+
+    monkeypatch.setattr("cachewright.concurrency.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("cachewright.concurrency.asyncio", SimpleNamespace(sleep=sleep))
+    pauses = GrowingPauses(0.02, 1.0)
+    while now < 60:
+        await pauses.next()
+    assert taken == sorted(taken)
+    assert (taken[0], taken[-1]) == (0.02, 1.0)
+    assert len(taken) < 200
 
 
 async def held(limit: FairLimit, key: str, entered: list[str], release: asyncio.Event) -> None:

@@ -1,6 +1,7 @@
 """Limits on concurrent work in one event loop: fair between keys, such as projects, with bounded queues."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,8 @@ Item = TypeVar("Item")
 
 _RETRY_SECONDS = 2
 _CANCEL_AGAIN_SECONDS = 1.0
+_SHARE_OF_WAIT = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 async def gather_limited(act: Callable[[Item], Awaitable[Answer]], items: Iterable[Item], at_once: int) -> list[Answer]:
@@ -61,6 +64,20 @@ async def until_ended(task: asyncio.Future[Any]) -> None:
     if cancellation is not None:
         await asyncio.gather(task, return_exceptions=True)  # marks its error as read
         raise cancellation
+
+
+class GrowingPauses:
+    """Pauses between looks at what somebody waits for: a small share of the time since the first look, within limits.
+    So long waits of many cost little, and the end of each is noticed late by that share at most."""
+
+    def __init__(self, shortest: float, longest: float = _LONGEST_PAUSE_SECONDS) -> None:
+        self._shortest = shortest
+        self._longest = longest
+        self._began = time.monotonic()
+
+    async def next(self) -> None:
+        waited = time.monotonic() - self._began
+        await asyncio.sleep(min(max(self._shortest, _SHARE_OF_WAIT * waited), self._longest))
 
 
 class FairLimit:

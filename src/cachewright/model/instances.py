@@ -72,7 +72,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     server_certificate: str | None = None
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One Valkey server process. `id` is its 40-hex cluster node id; `shard` counts from 0.
 
     :ivar role: the role it was created for. The cluster decides which node is primary now. Where Sentinel decides, the

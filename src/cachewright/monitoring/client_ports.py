@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cachewright.concurrency import GrowingPauses
 from cachewright.hosts.client_firewall import FirewallFailed
 from cachewright.hosts.host import ProcessInfo
 from cachewright.logs import RARELY, about
@@ -87,13 +88,13 @@ class ClientPorts:
         try:
             with about(instance_id=instance_id, node_id=node_id):
                 recorded = await in_background(self._read, node_id, instance_id)
-                end = time.monotonic() + _ATTEMPT_SECONDS
+                end, pauses = time.monotonic() + _ATTEMPT_SECONDS, GrowingPauses(_POLL_SECONDS)
                 while recorded and time.monotonic() < end:
                     async with self._permits:
                         if await self._is_opened(recorded, process):
                             self._opened[node_id] = process
                             return
-                    await asyncio.sleep(_POLL_SECONDS)
+                    await pauses.next()
         except Exception:
             log.exception("the port for clients of node %s could not be opened; retrying", node_id)
         finally:

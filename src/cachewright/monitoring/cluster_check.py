@@ -8,7 +8,7 @@ members. Instances are checked independently, so that a slow one delays no other
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import msgspec
 
@@ -36,6 +36,11 @@ log = logging.getLogger(__name__)
 _ROUND_SECONDS = 2.0
 _SECONDS_A_CHECK = 0.005
 """Rounds of many instances take longer, which limits the checks to a few percent of a core."""
+
+_PAUSE_PER_READING = 9.0
+_LONGEST_PAUSE_SECONDS = 10.0
+"""The pause after a reading of all records is so many times as long as the reading, which limits it to a tenth of a
+core. After a difference, the record of the instance is read again in any case."""
 
 _LIST_EVERY = 5
 _SECONDS_A_LIST = 0.02
@@ -93,8 +98,10 @@ class ClusterCheck:
         self._heartbeats = heartbeats
         self._records = Records(context)
         self._subjects: dict[str, Subject] = {}
+        self._started: Set[str] = frozenset()
         self._change_counter: object | None = None
         self._reading = asyncio.Lock()
+        self._next_reading = float("-inf")
         self._states: dict[str, _CheckState] = {}
         self._checks: dict[str, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -107,10 +114,15 @@ class ClusterCheck:
             while True:
                 self._heartbeats.beat("cluster check")
                 await self._refresh()
-                await self._round(list(self._subjects))
+                await self._round([instance_id for instance_id in self._subjects if self._needs_check(instance_id)])
         finally:
             for check in self._checks.values():
                 check.cancel()
+
+    def _needs_check(self, instance_id: str) -> bool:
+        """Whether there may be something to find. An instance whose owner has stopped all nodes has nothing to ask."""
+        is_stopped = self._subjects[instance_id].record.is_stopped
+        return not is_stopped or self._incidents.kinds_of(instance_id) - _OF_OTHERS != {"stopped_shards"}
 
     async def _round(self, instance_ids: Sequence[str]) -> None:
         """Start a check of each instance, spread over the time of a round."""
@@ -123,14 +135,18 @@ class ClusterCheck:
             await asyncio.sleep(seconds / parts)
 
     async def _refresh(self) -> None:
-        """Read the record if the database has changed."""
+        """Read the record if the database has changed, and the last reading is not too recent for its length."""
+        begun = time.monotonic()
+        if begun < self._next_reading:
+            return
         counter = await self._context.database.change_counter()
         if counter is not None and counter == self._change_counter:
             return
         async with self._reading:
-            started = await self._context.host.with_file(CONFIG)
-            self._subjects = await in_background(self._records.read, started)
-        self._change_counter = counter
+            self._started = await self._context.host.with_file(CONFIG)
+            self._subjects = await in_background(self._records.read, self._started)
+        self._change_counter, now = counter, time.monotonic()
+        self._next_reading = now + min(_PAUSE_PER_READING * (now - begun), _LONGEST_PAUSE_SECONDS)
         for instance_id in self._states.keys() - self._subjects.keys():
             del self._states[instance_id]
             for kind in self._incidents.kinds_of(instance_id) - _OF_OTHERS:
@@ -139,8 +155,10 @@ class ClusterCheck:
     async def _read_again(self, instance_id: str) -> Subject | None:
         """Read the record of one instance. All others would take seconds where there are thousands."""
         async with self._reading:
-            started = await self._context.host.with_file(CONFIG)
-            subject = await in_background(self._records.read_one, instance_id, started)
+            subject = await in_background(self._records.read_one, instance_id, self._started)
+            if subject and not subject.record.ids <= self._started:  # a new node, which may have started since
+                self._started = await self._context.host.with_file(CONFIG)
+                subject = await in_background(self._records.read_one, instance_id, self._started)
             if subject:
                 self._subjects[instance_id] = subject
             else:

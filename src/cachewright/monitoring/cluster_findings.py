@@ -1,12 +1,12 @@
 """What is wrong with a cluster: its nodes' answers compared with the record. Pure."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Node
-from cachewright.model.tasks import Task
+from cachewright.model.tasks import Step
 from cachewright.valkey.config import placeholder_addresses, placeholder_primary
 from cachewright.valkey.slots import SLOTS, SlotRange
 from cachewright.valkey.topology import Member, View
@@ -40,6 +40,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         process can compute the id of a placeholder, so its address must be one that no real member has."""
         new = node.id in self.changing
         return new and member.id == placeholder_primary(node) and member.address in placeholder_addresses(node)
+
+    @property
+    def is_stopped(self) -> bool:
+        """The owner has stopped every node, and no task changes that."""
+        return self.idle and not any(node.should_run for node in self.nodes)
 
     @property
     def steady(self) -> list[Node]:
@@ -118,10 +123,10 @@ def in_both(before: Findings, after: Findings) -> Findings:
     )
 
 
-def changing_nodes(task: Task) -> frozenset[str]:
-    """Ids of nodes that the task adds, removes or restarts now."""
+def changing_nodes(steps: Iterable[Step]) -> frozenset[str]:
+    """Ids of nodes that the task with these steps adds, removes or restarts now."""
     found: set[str] = set()
-    for sub_step in (sub for step in task.steps for sub in step.sub_steps):
+    for sub_step in (sub for step in steps for sub in step.sub_steps):
         adds_or_removes = sub_step.action in _ADDS_OR_REMOVES
         restarts = sub_step.action in _RESTARTS and sub_step.status == "EXECUTING"
         if adds_or_removes or restarts:

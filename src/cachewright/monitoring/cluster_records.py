@@ -5,10 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
-import sqlalchemy as sa
 
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import Task
+from cachewright.model.tasks import Step
 from cachewright.monitoring.cluster_findings import Record, changing_nodes
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES
 from cachewright.operations.context import OperationContext
@@ -51,7 +50,7 @@ class Records:
             nodes: dict[str, list[Node]] = defaultdict(list)
             for node in instances.all_nodes(connection):
                 nodes[node.instance_id].append(node)
-            changing = _changing(connection, tasks.active(connection))
+            changing = _changing(tasks.steps_now(connection))
         for instance_id in self._ids.keys() | self._former.keys() | nodes.keys():
             self._remember(instance_id, nodes.get(instance_id, ()))
         found = (
@@ -72,7 +71,7 @@ class Records:
         with self._context.database.read() as connection:
             instance = instances.find(connection, instance_id)
             nodes = [*instances.nodes_of(connection, instance_id), *instances.apart_of(connection, instance_id)]
-            changing = _changing(connection, tasks.active_of(connection, instance_id))
+            changing = _changing(tasks.steps_now(connection, instance_id))
         self._remember(instance_id, nodes)
         if instance is None or instance.status not in _CHECKED:
             return None
@@ -114,10 +113,9 @@ class Records:
             self._ids[instance_id] = own
 
 
-def _changing(connection: sa.Connection, active: Iterable[Task]) -> dict[str, frozenset[str]]:
-    """Ids of nodes that these tasks add, remove or restart now, by the ids of their instances."""
+def _changing(active: Iterable[tuple[str, Sequence[Step]]]) -> dict[str, frozenset[str]]:
+    """Ids of nodes that tasks with these steps add, remove or restart now, by the ids of their instances."""
     found: dict[str, frozenset[str]] = {}
-    for task in active:
-        nodes = changing_nodes(tasks.load(connection, task.id)) if task.status == "EXECUTING" else frozenset()
-        found[task.instance_id] = found.get(task.instance_id, frozenset()) | nodes
+    for instance_id, steps in active:
+        found[instance_id] = found.get(instance_id, frozenset()) | changing_nodes(steps)
     return found

@@ -28,7 +28,7 @@ from cachewright.operations import STATUSES_WITH_RUNNING_NODES, sentinels
 from cachewright.operations.context import OperationContext
 from cachewright.operations.create import CREATE
 from cachewright.operations.watched_roles import primary_of, record_primary
-from cachewright.store import instances
+from cachewright.store import instances, instances_with_nodes
 from cachewright.store import sentinels as store
 from cachewright.threads import in_background
 from cachewright.topologies import topology_of
@@ -90,13 +90,7 @@ class FailoverWatch:
 
     def _read(self) -> _Record:
         with self._context.database.read() as connection:
-            spec_codes = instances.spec_codes(connection)
-            watched = [instance_id for instance_id, code in spec_codes.items() if topology_of(code).has_sentinel]
-            found = {
-                instance_id: (instance, instances.nodes_of(connection, instance_id))
-                for instance_id in watched
-                if (instance := instances.find(connection, instance_id))
-            }
+            found = instances_with_nodes.of_spec_codes(connection, lambda code: topology_of(code).has_sentinel)
             return _Record(store.fleet(connection), found)
 
     async def _round(self, record: _Record) -> None:

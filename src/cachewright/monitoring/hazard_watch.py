@@ -17,7 +17,6 @@ from cachewright.concurrency import gather_limited
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.host import ChildProcess, LogPosition
 from cachewright.logs import RARELY, about
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.incidents import FaultKind
 from cachewright.model.instances import Node
 from cachewright.monitoring.faults import RULES
@@ -139,7 +138,8 @@ class HazardWatch:
 
     def _targets(self) -> list[tuple[Node, Access]]:
         with self._context.database.read() as connection:
-            secrets = instances.secrets(connection, STATUSES_WITH_RUNNING_NODES)
-            nodes = instances.nodes_that_should_run(connection)
-        here = [node for node in nodes if node.host_name == EMBEDDED and node.instance_id in secrets]
-        return [(node, self._context.access(secrets[node.instance_id])) for node in here]
+            nodes = instances.nodes_here(connection)
+            secrets = instances.secrets(connection, STATUSES_WITH_RUNNING_NODES) if nodes else {}
+        return [
+            (node, self._context.access(secrets[node.instance_id])) for node in nodes if node.instance_id in secrets
+        ]

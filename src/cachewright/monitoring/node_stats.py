@@ -1,17 +1,24 @@
-"""Collects statistics of running nodes every few seconds: the latest of each node, and an hour of each instance."""
+"""Collects statistics of running nodes every few seconds: the latest of each node, and an hour of each instance.
+
+Nodes are asked over connections that are open anyway, and over one of its own where there is none: that takes most of
+the time of a query.
+"""
 
 import asyncio
 import random
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
+from valkey.exceptions import ConnectionError as NodeUnreachable
 
 from cachewright.clock import now_ms
 from cachewright.concurrency import gather_limited
+from cachewright.errors import DatabaseUnavailable
 from cachewright.heartbeats import LoopHeartbeats
 from cachewright.model.instances import Node, Role
 from cachewright.monitoring.shard_roles import ReportedRole, shard_roles
@@ -22,7 +29,8 @@ from cachewright.threads import in_background
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.roles import ROLES
-from cachewright.valkey.single_request import databases, info
+from cachewright.valkey.session import Session
+from cachewright.valkey.single_request import databases, fields, info
 
 MEASURE_SECONDS = 5.0
 _KEPT = int(3600 / MEASURE_SECONDS)
@@ -92,7 +100,14 @@ class SampleHistory:
 
 
 class StatsCollector:
-    def __init__(self, context: OperationContext, heartbeats: LoopHeartbeats) -> None:
+    def __init__(
+        self,
+        context: OperationContext,
+        heartbeats: LoopHeartbeats,
+        session: Callable[[str], Session | None] = lambda _: None,
+    ) -> None:
+        """:param session: returns an open connection to a node, by its id, or None."""
+        self._session = session
         self._context = context
         self._heartbeats = heartbeats
         self._nodes: dict[str, tuple[Node, NodeStats | None]] = {}
@@ -143,8 +158,9 @@ class StatsCollector:
         silent = {node.id for node, stats in self._nodes.values() if stats is None}
         doubtful = [(node, access) for node, access in targets if node.id in silent]
         random.shuffle(doubtful)  # gives each of them a chance within the time limit
+        known = [(node, access, self._session(node.id)) for node, access in targets if node.id not in silent]
         found, again = await asyncio.gather(
-            _query_each([(node, access) for node, access in targets if node.id not in silent], _AT_ONCE),
+            _query_each(known, _AT_ONCE),
             _query_within(doubtful, _SILENT_AT_ONCE, _SILENT_SECONDS),
         )
         return [*found, *again]
@@ -194,7 +210,7 @@ def total(node_stats: Sequence[tuple[Node, NodeStats | None]], at: int) -> Insta
 
 async def query_all(nodes: Sequence[Node], access: Access) -> Sequence[tuple[Node, NodeStats | None]]:
     """Query the statistics of an instance's nodes now; None for a node that does not respond."""
-    return with_shard_roles(await _query_each([(node, access) for node in nodes], _AT_ONCE))
+    return with_shard_roles(await _query_each([(node, access, None) for node in nodes], _AT_ONCE))
 
 
 def with_shard_roles(
@@ -209,9 +225,11 @@ def with_shard_roles(
     return [(node, stats and msgspec.structs.replace(stats, role=roles[node.id])) for node, stats in node_stats]
 
 
-async def _query_each(targets: Sequence[tuple[Node, Access]], at_once: int) -> Sequence[tuple[Node, NodeStats | None]]:
+async def _query_each(
+    targets: Sequence[tuple[Node, Access, Session | None]], at_once: int
+) -> Sequence[tuple[Node, NodeStats | None]]:
     node_stats = await gather_limited(lambda target: _query(*target), targets, at_once)
-    return [(node, stats) for (node, _), stats in zip(targets, node_stats, strict=True)]
+    return [(node, stats) for (node, *_), stats in zip(targets, node_stats, strict=True)]
 
 
 async def _query_within(
@@ -221,14 +239,18 @@ async def _query_within(
     deadline = time.monotonic() + seconds
     found: list[tuple[Node, NodeStats | None]] = []
     for first in range(0, len(targets), at_once):
-        group = targets[first : first + at_once]
+        group = [(node, access, None) for node, access in targets[first : first + at_once]]
         late = time.monotonic() >= deadline
-        found += [(node, None) for node, _ in group] if late else await _query_each(group, at_once)
+        found += [(node, None) for node, *_ in group] if late else await _query_each(group, at_once)
     return found
 
 
-async def _query(node: Node, access: Access) -> NodeStats | None:
+async def _query(node: Node, access: Access, session: Session | None) -> NodeStats | None:
     try:
+        if session is not None:
+            with suppress(DatabaseUnavailable, NodeUnreachable):  # the connection was lost, or needs the claim
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    return read_stats(node, fields(await session.ask("INFO", *_SECTIONS)))
         return read_stats(node, await info(node, access, _SECTIONS, _ANSWER_SECONDS))
     except (*NODE_GONE, NodeRefused):
         return None

@@ -14,8 +14,9 @@ import logging
 import re
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -92,13 +93,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeState(msgspec.Struct):
-    """State of one node between rounds.
+    """State of one node of an instance between rounds.
 
     :ivar compared: parameters at the last comparison; None before the first.
     :ivar compared_at: time of the last comparison, monotonic seconds, as `locked_out_since`.
     :ivar complaint: last message logged about it.
     """
 
+    instance_id: str
     session: Session | None = None
     compared: Mapping[str, str] | None = None
     compared_at: float = 0.0
@@ -117,19 +119,26 @@ class ParameterEnforcement:
         self._states: dict[str, NodeState] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
+        self._due: set[str] = set()
 
     async def run(self) -> None:
-        """Enforce until cancelled."""
+        """Enforce until cancelled: on all instances every few seconds, and on those that need it soon in between."""
         self._loop = asyncio.get_running_loop()
+        next_of_all = float("-inf")
         try:
             while True:
                 self._heartbeats.beat("enforcement")
                 self._wake.clear()
-                busy = await self.enforce()
+                due, self._due = self._due, set()
+                if time.monotonic() >= next_of_all:
+                    self._due |= await self.enforce()
+                    next_of_all = time.monotonic() + _ROUND_SECONDS
+                else:
+                    self._due |= await self.enforce(due)
                 self._close_connections_beyond(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE_OF_FILES)
                 await asyncio.sleep(_SHORTEST_SECONDS)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(0 if busy else _ROUND_SECONDS):
+                    async with asyncio.timeout(0 if self._due else next_of_all - time.monotonic()):
                         await self._wake.wait()
         finally:
             self._loop = None
@@ -137,24 +146,37 @@ class ParameterEnforcement:
                 _close(state)
 
     def see(self, task: Task) -> None:
-        """Start a round after the end of a task, which may have changed nodes or values. Thread-safe."""
+        """Check the instance of a task soon after its end: it may have changed nodes or values. Thread-safe."""
         loop = self._loop
         if task.status in ENDED and loop is not None:
             with suppress(RuntimeError):  # the loop has just been closed
-                loop.call_soon_threadsafe(self._wake.set)
+                loop.call_soon_threadsafe(self._check_soon, task.instance_id)
 
-    async def enforce(self) -> bool:
-        """Check every node once. True if a node had too many clients."""
-        targets = await in_background(self._targets)
-        for node_id in self._states.keys() - {target.node.id for target in targets}:
-            _close(self._states.pop(node_id))
+    def _check_soon(self, instance_id: str) -> None:
+        self._due.add(instance_id)
+        self._wake.set()
+
+    def session(self, node_id: str) -> Session | None:
+        """Return the open connection to a node, or None."""
+        state = self._states.get(node_id)
+        return state.session if state else None
+
+    async def enforce(self, only: Set[str] | None = None) -> set[str]:
+        """Check every node once, or those of these instances. Return the instances with a node that had too many
+        clients."""
+        targets = await in_background(self._targets, only)
+        targeted = {target.node.id for target in targets}
+        for node_id in [one for one, state in self._states.items() if only is None or state.instance_id in only]:
+            if node_id not in targeted:
+                _close(self._states.pop(node_id))
 
         async def check(target: Target) -> bool:
             node = target.node
             with about(instance_id=node.instance_id, node_id=node.id):
-                return await self._check_node(target, self._states.setdefault(node.id, NodeState()))
+                return await self._check_node(target, self._states.setdefault(node.id, NodeState(node.instance_id)))
 
-        return any(await gather_limited(check, targets, _AT_ONCE))
+        busy = await gather_limited(check, targets, _AT_ONCE)
+        return {target.node.instance_id for target, is_busy in zip(targets, busy, strict=True) if is_busy}
 
     def _close_connections_beyond(self, most: int) -> None:
         """Close connections above this number; they are opened again in each round."""
@@ -162,13 +184,14 @@ class ParameterEnforcement:
         for state in opened[most:]:
             _close(state)
 
-    def _targets(self) -> list[Target]:
-        """Nodes that should run and have the control plane's user."""
+    def _targets(self, only: Set[str] | None) -> list[Target]:
+        """Nodes that should run and have the control plane's user, of all instances or of these."""
         with self._context.database.read() as connection:
-            recorded = {found.id: found for found in instances.in_statuses(connection, STATUSES_WITH_RUNNING_NODES)}
+            found = instances.in_statuses(connection, STATUSES_WITH_RUNNING_NODES, only)
+            recorded = {instance.id: instance for instance in found}
             configured = tasks.worked_on(connection, CONFIGURE.kind)
             users = recorded_users(connection, recorded.values())
-            nodes = instances.nodes_that_should_run(connection)
+            nodes = instances.nodes_that_should_run(connection, only)
         parameters = {
             instance_id: None if instance_id in configured else values(instance.parameters)
             for instance_id, instance in recorded.items()
@@ -203,7 +226,8 @@ class ParameterEnforcement:
         instance = await in_background(self._instance, node)
         if instance is None:
             raise OSError(f"instance {node.instance_id} was deleted")
-        return await Session.open(node, self._context.access(instance), _ANSWER_SECONDS, lost=self._wake.set)
+        lost = partial(self._check_soon, node.instance_id)
+        return await Session.open(node, self._context.access(instance), _ANSWER_SECONDS, lost=lost)
 
     def _instance(self, node: Node) -> Instance | None:
         with self._context.database.read() as connection:

@@ -19,7 +19,7 @@ from cachewright.monitoring.lasting_faults import LastingFaults
 from cachewright.monitoring.repeated_starts import RepeatedStarts
 from cachewright.operations import STATUSES_WITH_RUNNING_NODES, client_certificates, proxies
 from cachewright.operations.context import OperationContext
-from cachewright.store import instances
+from cachewright.store import instances, instances_with_nodes
 from cachewright.threads import in_background
 from cachewright.topologies import topology_of
 
@@ -57,13 +57,13 @@ class ProxyWatch:
 
     def _read(self) -> Mapping[str, _Recorded]:
         """Return the instances that have a proxy, and their nodes, by the id of the instance."""
-        found = {}
         with self._context.database.read() as connection:
-            for instance_id in instances.at_no_node(connection):
-                instance = instances.find(connection, instance_id)
-                if instance is not None and not topology_of(instance.spec_code).is_cluster:
-                    found[instance_id] = (instance, instances.nodes_of(connection, instance_id))
-        return found
+            found = instances_with_nodes.at_no_node(connection)
+        return {
+            instance_id: recorded
+            for instance_id, recorded in found.items()
+            if not topology_of(recorded[0].spec_code).is_cluster
+        }
 
     async def _round(self, recorded: Mapping[str, _Recorded]) -> None:
         running = {

@@ -58,7 +58,7 @@ class Deaths(msgspec.Struct):
     next_start: float = 0.0
 
 
-class Supervised(msgspec.Struct, frozen=True):
+class Supervised(msgspec.Struct, frozen=True, gc=False):
     """A node that should run. `idle`: its instance has no unfinished task, so the node has run before, and no task
     makes or repairs it."""
 
@@ -118,7 +118,7 @@ class Supervisor:
         """Nodes that should run, by id."""
         with self._context.database.read() as connection:
             nodes = instances.should_run_in(connection, STATUSES_WITH_RUNNING_NODES)
-            busy = {task.instance_id for task in tasks.active(connection)}
+            busy = tasks.worked_on_now(connection)
         return {node_id: Supervised(of, shard, of not in busy) for node_id, (of, shard) in nodes.items()}
 
     def _should_run(self, instance_id: str, node_id: str) -> bool:

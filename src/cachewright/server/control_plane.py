@@ -110,7 +110,8 @@ class ControlPlane:
         self.heartbeats = LoopHeartbeats()
         self._presence = Presence(self._database, settings, self.heartbeats)
         self.hazards = context.hazards
-        self.statistics = StatsCollector(context, self.heartbeats)
+        self._enforcement = ParameterEnforcement(context, self.heartbeats)
+        self.statistics = StatsCollector(context, self.heartbeats, self._enforcement.session)
         self.reach = Reach(self._database, host, self.statistics)
         self.incidents = Incidents(self._database, self.heartbeats)
         self.supervisor = Supervisor(context, self.incidents, self.heartbeats, self._repair)
@@ -121,7 +122,6 @@ class ControlPlane:
         self.proxy_watch = ProxyWatch(context, self.incidents, self.heartbeats)
         self._firewall_watch = FirewallWatch(context, self.incidents, self.heartbeats)
         self._equality_check = EqualityCheck(context, self.incidents, self.heartbeats)
-        self._enforcement = ParameterEnforcement(context, self.heartbeats)
         self._webhook_delivery = WebhookDeliveryWorker(
             self._database,
             self.heartbeats,

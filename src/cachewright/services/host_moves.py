@@ -62,7 +62,7 @@ class HostMoves(msgspec.Struct, frozen=True):
         """Cancel moves away from hosts that are not drained or given up any more, and those that wait until a cluster
         agrees that a host is lost which was given up since. `states` are those of all hosts."""
         with self.tasks.context.database.read() as connection:
-            moving = [task for task in tasks.active(connection) if task.kind == MOVE_NODES.kind]
+            moving = tasks.active_of_kind(connection, MOVE_NODES.kind)
             obsolete = [task for task in moving if is_obsolete(connection, task, states)]
         for task in obsolete:
             self._cancel(task)
@@ -72,7 +72,7 @@ class HostMoves(msgspec.Struct, frozen=True):
         of `MOVE_NODES.validate` or busy."""
         with self.tasks.context.database.read() as connection:
             instance = instance_of(connection, principal.project_id, instance_id)
-            zone_of = {host.name: host.zone for host in hosts.every(connection)}
+            zone_of = {host.name: host.zone for host in hosts.without_reports(connection)}
             nodes = instances.nodes_of(connection, instance_id)
         moved = misplaced(nodes, zone_of, zones)
         if not moved and set(zones) == set(instance.attributes.get("az_codes", zones)):
@@ -95,8 +95,7 @@ def running_moves(connection: sa.Connection, cause: MoveCause) -> int:
     alike = LOST_CAUSES if cause in LOST_CAUSES else {cause}
     return sum(
         MOVE_NODES.params_of(task).cause in alike and task_controls.get(connection, task.id).state != "paused"
-        for task in tasks.active(connection)
-        if task.kind == MOVE_NODES.kind
+        for task in tasks.active_of_kind(connection, MOVE_NODES.kind)
     )
 
 

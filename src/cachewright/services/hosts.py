@@ -70,7 +70,7 @@ class HostQueries(msgspec.Struct, frozen=True):
             if topology:
                 only = node_placement.hosts_of(connection, topology, self.host.address, here=False)
                 taking = taking if only is None else taking & set(only)
-            return sorted({host.zone for host in hosts.every(connection) if host.name in taking})
+            return sorted({host.zone for host in hosts.without_reports(connection) if host.name in taking})
 
     def zones_by_mode(self) -> dict[str, tuple[str, ...]]:
         """Return the available zones for each cache mode."""
@@ -104,11 +104,10 @@ class HostQueries(msgspec.Struct, frozen=True):
 def _moving(connection: sa.Connection) -> Counter[str]:
     """Return the number of nodes, by host, that unfinished tasks move to others."""
     found: Counter[str] = Counter()
-    for task in tasks.active(connection):
-        if task.kind == MOVE_NODES.kind:
-            moved = MOVE_NODES.params_of(task).node_ids
-            nodes = instances.nodes_of(connection, task.instance_id)
-            found.update(node.host_name for node in nodes if node.id in moved)
+    for task in tasks.active_of_kind(connection, MOVE_NODES.kind):
+        moved = MOVE_NODES.params_of(task).node_ids
+        nodes = instances.nodes_of(connection, task.instance_id)
+        found.update(node.host_name for node in nodes if node.id in moved)
     return found
 
 
@@ -253,6 +252,6 @@ def require(connection: sa.Connection, name: str) -> HostRecord:
     """Return a host. Raises InvalidInput if there is none of this name."""
     found = hosts.get(connection, name)
     if found is None:
-        names = ", ".join(host.name for host in hosts.every(connection))
+        names = ", ".join(host.name for host in hosts.without_reports(connection))
         raise InvalidInput(f"there is no host {name!r}; there is: {names}")
     return found

@@ -15,7 +15,7 @@ from cachewright.monitoring.inspection import NodeInfo, NodeInspector
 from cachewright.monitoring.snapshots import InstanceSnapshot, SnapshotReader
 from cachewright.operations.configure import CONFIGURE
 from cachewright.services.lookup import instance_of
-from cachewright.store import hosts, instances, tasks
+from cachewright.store import hosts, instances, instances_with_nodes, tasks
 from cachewright.store.database import Database
 from cachewright.threads import RequestThreads
 
@@ -112,7 +112,7 @@ class NodeQueries:
     async def _inspect(self, principal: Principal, recorded: Sequence[_Recorded]) -> list[InstanceNodes]:
         def read() -> Mapping[str, str]:
             with self._database.read() as connection:
-                return {host.name: host.zone for host in hosts.every(connection)}
+                return {host.name: host.zone for host in hosts.without_reports(connection)}
 
         answers, zones = await asyncio.gather(
             self._inspector.look(principal.project_id, recorded), self._threads.read(principal.project_id, read)
@@ -130,4 +130,5 @@ class NodeQueries:
 
 
 def _with_nodes(connection: sa.Connection, found: Sequence[Instance]) -> list[_Recorded]:
-    return [(instance, instances.nodes_of(connection, instance.id)) for instance in found]
+    nodes = instances_with_nodes.nodes_of_each(connection, [instance.id for instance in found])
+    return [(instance, nodes[instance.id]) for instance in found]

@@ -12,6 +12,7 @@ from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.store import key_analyses, throughput
 from cachewright.store.database import secret_cipher
+from cachewright.store.node_rows import node_of, nodes_in
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import incidents, instances, nodes, password_attempts, sentinels
 
@@ -29,13 +30,13 @@ def get(connection: sa.Connection, project_id: str, instance_id: str) -> Instanc
     row = connection.execute(
         instances.select().where(instances.c.id == instance_id, instances.c.project_id == project_id)
     ).one_or_none()
-    return _with_decrypted_secrets(connection, row) if row else None
+    return of_row(connection, row) if row else None
 
 
 def find(connection: sa.Connection, instance_id: str) -> Instance | None:
     """Return an instance of any project, or None. The caller must check the project."""
     row = connection.execute(instances.select().where(instances.c.id == instance_id)).one_or_none()
-    return _with_decrypted_secrets(connection, row) if row else None
+    return of_row(connection, row) if row else None
 
 
 def search(
@@ -68,15 +69,15 @@ def search(
         query = query.where(instances.c.status != "CREATEFAILED")
     count = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
     page = query.order_by(instances.c.created_at.desc(), instances.c.id).offset(offset).limit(limit)
-    return count, [_with_decrypted_secrets(connection, row) for row in connection.execute(page)]
+    return count, [of_row(connection, row) for row in connection.execute(page)]
 
 
 def every(connection: sa.Connection) -> list[Instance]:
     """Return all instances of all projects. Only for the server itself, not for clients."""
-    return [_with_decrypted_secrets(connection, row) for row in connection.execute(instances.select())]
+    return [of_row(connection, row) for row in connection.execute(instances.select())]
 
 
-class Secrets(msgspec.Struct, frozen=True):
+class Secrets(msgspec.Struct, frozen=True, gc=False):
     """Those members of an instance by which the control plane connects to its nodes."""
 
     control_secret: str
@@ -90,35 +91,23 @@ def secrets(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str
     query = sa.select(*columns).where(instances.c.status.in_(in_statuses))
     opened = secret_cipher(connection).decrypt
     return {
-        row.id: Secrets(
-            opened(row.control_secret), row.password and opened(row.password), row.node_ca and opened(row.node_ca)
-        )
-        for row in connection.execute(query)
+        instance_id: Secrets(opened(secret), password and opened(password), node_ca and opened(node_ca))
+        for instance_id, secret, password, node_ca in connection.execute(query).all()
     }
 
 
 def spec_codes(connection: sa.Connection) -> dict[str, str]:
     """Return the spec code of every instance of all projects, by its id."""
-    return {row.id: row.spec_code for row in connection.execute(sa.select(instances.c.id, instances.c.spec_code))}
+    rows = connection.execute(sa.select(instances.c.id, instances.c.spec_code))
+    return {instance_id: spec_code for instance_id, spec_code in rows.all()}  # noqa: C416  # mypy knows no dict of rows
 
 
 def with_attribute(connection: sa.Connection, name: str) -> list[Instance]:
     """Return all instances of all projects that have this attribute, oldest first. Only for the server itself."""
     query = instances.select().where(instances.c.attributes.contains(f'"{name}"', autoescape=True))
     rows = connection.execute(query.order_by(instances.c.created_at, instances.c.id))
-    found = [_with_decrypted_secrets(connection, row) for row in rows]
+    found = [of_row(connection, row) for row in rows]
     return [instance for instance in found if name in instance.attributes]
-
-
-def at_no_node(connection: sa.Connection) -> list[str]:
-    """Return the ids of all instances of all projects whose address no node listens on."""
-    own = sa.and_(
-        nodes.c.instance_id == instances.c.id,
-        nodes.c.host == instances.c.address,
-        nodes.c.port == instances.c.seed_port,
-    )
-    query = sa.select(instances.c.id).where(~sa.exists().where(own))
-    return list(connection.execute(query).scalars())
 
 
 def with_tls(connection: sa.Connection) -> list[tuple[str, bool]]:
@@ -146,10 +135,14 @@ def change_certificate(connection: sa.Connection, instance_id: str, certificate:
     change(connection, instance_id, server_certificate=certificate and encrypt(certificate))
 
 
-def in_statuses(connection: sa.Connection, wanted: Collection[str]) -> list[Instance]:
-    """Return all instances of all projects in one of these statuses."""
+def in_statuses(
+    connection: sa.Connection, wanted: Collection[str], only: Collection[str] | None = None
+) -> list[Instance]:
+    """Return all instances of all projects in one of these statuses; with `only`, those of them with such an id."""
     query = instances.select().where(instances.c.status.in_(wanted))
-    return [_with_decrypted_secrets(connection, row) for row in connection.execute(query)]
+    if only is not None:
+        query = query.where(instances.c.id.in_(only))
+    return [of_row(connection, row) for row in connection.execute(query).all()]
 
 
 def remove(connection: sa.Connection, instance_id: str) -> None:
@@ -166,13 +159,13 @@ def nodes_of(connection: sa.Connection, instance_id: str) -> list[Node]:
     that are apart."""
     query = nodes.select().where(nodes.c.instance_id == instance_id, nodes.c.apart.is_(False))
     ordered = query.order_by(nodes.c.shard, nodes.c.role, nodes.c.id)
-    return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
+    return nodes_in(connection, ordered)
 
 
 def apart_of(connection: sa.Connection, instance_id: str) -> list[Node]:
     """Return the nodes of an instance that are apart: those that a change of its type adds later, or has replaced."""
     query = nodes.select().where(nodes.c.instance_id == instance_id, nodes.c.apart.is_(True))
-    return [from_row(Node, row._mapping) for row in connection.execute(query.order_by(nodes.c.shard, nodes.c.id))]
+    return nodes_in(connection, query.order_by(nodes.c.shard, nodes.c.id))
 
 
 def addresses(connection: sa.Connection) -> set[int]:
@@ -206,6 +199,12 @@ def change_node(connection: sa.Connection, node_id: str, **values: Any) -> None:
     connection.execute(nodes.update().where(nodes.c.id == node_id).values(values))
 
 
+def nodes_here(connection: sa.Connection) -> list[Node]:
+    """Return every node of all projects on the machine of the server that should run. Without those that are apart."""
+    query = nodes.select().where(nodes.c.host_name == EMBEDDED, nodes.c.should_run.is_(True), nodes.c.apart.is_(False))
+    return nodes_in(connection, query)
+
+
 def ids_of_nodes_in(connection: sa.Connection, node_ids: Collection[str], in_status: str) -> list[str]:
     """Return which of these nodes are of instances in this status, ordered."""
     joined = sa.select(nodes.c.id).join(instances, instances.c.id == nodes.c.instance_id)
@@ -213,16 +212,19 @@ def ids_of_nodes_in(connection: sa.Connection, node_ids: Collection[str], in_sta
     return list(connection.execute(query.order_by(nodes.c.id)).scalars())
 
 
-def nodes_that_should_run(connection: sa.Connection) -> list[Node]:
-    """Return every node of all projects that should run. Without those that are apart."""
+def nodes_that_should_run(connection: sa.Connection, only: Collection[str] | None = None) -> list[Node]:
+    """Return every node of all projects that should run; with `only`, those of them in such an instance. Without those
+    that are apart."""
     query = nodes.select().where(nodes.c.should_run.is_(True), nodes.c.apart.is_(False))
-    return [from_row(Node, row._mapping) for row in connection.execute(query)]
+    if only is not None:
+        query = query.where(nodes.c.instance_id.in_(only))
+    return nodes_in(connection, query)
 
 
 def all_nodes(connection: sa.Connection) -> list[Node]:
     """Return every node of all projects, within each instance in the order of `nodes_of`. Those that are apart too."""
     ordered = nodes.select().order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.role, nodes.c.id)
-    return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
+    return nodes_in(connection, ordered)
 
 
 def largest_maxmemory(connection: sa.Connection, host_name: str) -> int:
@@ -238,7 +240,7 @@ def nodes_by_host(connection: sa.Connection, project_id: str) -> dict[str, list[
     mine = query.where(instances.c.project_id == project_id, nodes.c.apart.is_(False))
     found: dict[str, list[Node]] = defaultdict(list)
     for row in connection.execute(mine.order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.id)):
-        found[row.host_name].append(from_row(Node, row._mapping))
+        found[row.host_name].append(node_of(row))
     return found
 
 
@@ -248,7 +250,7 @@ def nodes_beside(connection: sa.Connection, host_names: Collection[str]) -> list
     there = sa.select(nodes.c.instance_id).where(nodes.c.host_name.in_(list(host_names)))
     query = nodes.select().where(nodes.c.instance_id.in_(there), nodes.c.apart.is_(False))
     ordered = query.order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.role, nodes.c.id)
-    return [from_row(Node, row._mapping) for row in connection.execute(ordered)]
+    return nodes_in(connection, ordered)
 
 
 def nodes_without_socket(connection: sa.Connection) -> list[Node]:
@@ -256,13 +258,14 @@ def nodes_without_socket(connection: sa.Connection) -> list[Node]:
     that are apart."""
     earlier = nodes.select().where(nodes.c.access != "socket", nodes.c.apart.is_(False))
     query = earlier.order_by(nodes.c.instance_id, nodes.c.id)
-    return [from_row(Node, row._mapping) for row in connection.execute(query)]
+    return nodes_in(connection, query)
 
 
 def statuses(connection: sa.Connection) -> dict[str, tuple[str, str, str | None]]:
     """Return project, status and error code of every instance of all projects, by its id."""
     columns = (instances.c.id, instances.c.project_id, instances.c.status, instances.c.error_code)
-    return {row.id: (row.project_id, row.status, row.error_code) for row in connection.execute(sa.select(*columns))}
+    rows = connection.execute(sa.select(*columns))
+    return {instance_id: (project_id, status, code) for instance_id, project_id, status, code in rows.all()}
 
 
 def should_run_in(connection: sa.Connection, in_statuses: Collection[str]) -> dict[str, tuple[str, int]]:
@@ -272,10 +275,11 @@ def should_run_in(connection: sa.Connection, in_statuses: Collection[str]) -> di
     joined = columns.join(instances, instances.c.id == nodes.c.instance_id)
     running = joined.where(nodes.c.should_run.is_(True), nodes.c.apart.is_(False))
     query = running.where(instances.c.status.in_(in_statuses))
-    return {row.id: (row.instance_id, row.shard) for row in connection.execute(query)}
+    return {node_id: (instance_id, shard) for node_id, instance_id, shard in connection.execute(query).all()}
 
 
-def _with_decrypted_secrets(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance:
+def of_row(connection: sa.Connection, row: sa.Row[tuple[Any, ...]]) -> Instance:
+    """Return the instance of a row of the table, with its secrets decrypted."""
     sealed = dict(row._mapping)
     accounts, pending = sealed.pop("accounts"), sealed.pop("pending_password")
     instance = from_row(Instance, sealed)

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright.errors import CachewrightError
-from cachewright.model.tasks import ENDED, UNFINISHED, Task
+from cachewright.model.tasks import ENDED, UNFINISHED, Step, Task
 from cachewright.store import key_analyses, task_controls, webhooks
 from cachewright.store.rows import columns, from_row, to_row
 from cachewright.store.tables import task_counts, tasks
@@ -25,6 +25,11 @@ _IMMUTABLE = {
 }
 _MUTABLE = [name for name in Task.__struct_fields__ if name not in _IMMUTABLE]
 """Columns that `save` writes. Writing unchanged indexed columns would make SQLite rewrite their index entries."""
+
+_ACTIVE = (
+    tasks.c.status.in_(UNFINISHED),
+    sa.or_(tasks.c.status != "WAITING", tasks.c.begins_at.is_(None)),
+)
 
 
 class StaleTask(CachewrightError):
@@ -167,9 +172,33 @@ def unfinished(connection: sa.Connection) -> list[Task]:
     return [from_row(Task, row._mapping) for row in connection.execute(query)]
 
 
+def active_of_kind(connection: sa.Connection, kind: str) -> list[Task]:
+    """Return the unfinished tasks of one kind that wait for no maintenance window, without their steps."""
+    return [task for task in unfinished_of_kind(connection, kind) if not task.is_scheduled]
+
+
 def active(connection: sa.Connection) -> list[Task]:
     """Return all unfinished tasks that wait for no maintenance window, oldest first, without their steps."""
     return [task for task in unfinished(connection) if not task.is_scheduled]
+
+
+def worked_on_now(connection: sa.Connection) -> set[str]:
+    """Return the ids of instances with an unfinished task that waits for no maintenance window."""
+    return set(connection.execute(sa.select(tasks.c.instance_id).where(*_ACTIVE)).scalars())
+
+
+def steps_now(connection: sa.Connection, instance_id: str | None = None) -> list[tuple[str, Sequence[Step]]]:
+    """Return the steps of each task that runs, with the id of its instance, and no steps for one that waits in the
+    queue of its instance.
+
+    :param instance_id: only tasks of this instance.
+    """
+    steps = sa.case((tasks.c.status == "EXECUTING", tasks.c.steps), else_="[]").label("steps")
+    query = sa.select(tasks.c.instance_id, steps).where(*_ACTIVE)
+    if instance_id is not None:
+        query = query.where(tasks.c.instance_id == instance_id)
+    rows = connection.execute(query)
+    return [(row.instance_id, msgspec.json.decode(row.steps, type=tuple[Step, ...])) for row in rows]
 
 
 def scheduled(connection: sa.Connection) -> list[Task]:

@@ -193,7 +193,7 @@ class Metrics:
             logged = [one.id for one in instances.with_attribute(connection, ATTRIBUTE)]
             logs = write_logs.of_instances(connection, logged)
             servers, taken = overview(connection), server_records.latest_by_cause(connection)
-            migrating = [task for task in tasks.active(connection) if task.kind == MIGRATE_ONLINE.kind]
+            migrating = tasks.active_of_kind(connection, MIGRATE_ONLINE.kind)
         # A count of 0 is exported as well: an alert on a missing series would stay silent.
         counted = dict.fromkeys(itertools.product(OPERATIONS, UNFINISHED), 0) | unfinished
         there = dict.fromkeys(("RUNNING", "ERROR"), 0) | statuses

@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from cachewright import errors
+from cachewright.concurrency import GrowingPauses
 from cachewright.errors import ApiError
 from cachewright.flavors import parse
 from cachewright.hosts.calls import HostSilent
@@ -153,9 +154,9 @@ async def ensure_restarted(
     async with asyncio.timeout(SETTLE_SECONDS):
         node = await wait_until_answering(context, instance, started)
         await wait_until_admitted(context, instance, node, step.raise_if_cancelled)
-        topology = topology_of(instance.spec_code)
+        topology, pauses = topology_of(instance.spec_code), GrowingPauses(_POLL_SECONDS)
         while not await is_settled(topology, node, nodes, context.access(instance)):
-            await asyncio.sleep(_POLL_SECONDS)
+            await pauses.next()
     await context.open_port(instance, node)
 
 
