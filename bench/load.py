@@ -3,7 +3,7 @@
 import functools
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import msgspec
@@ -37,7 +37,7 @@ _FEW, _MANY, _BUSY, _KILLED = (
 )
 _LIST, _SHOW, _PROGRESS = "ListInstances", "ShowInstance", "progress of a task"
 _PARTS = ("server with the claim", "other server", "agents", "PostgreSQL")
-_TASKS, _TAKEOVER, _DATABASE, _SIZE = "tasks", "takeover", "database", "size"
+_TASKS, _TAKEOVER, _DATABASE, _SIZE, _MACHINE = "tasks", "takeover", "database", "size", "machine"
 _P99_GOAL_MS, _TAKEOVER_GOAL = 1000.0, 15.0
 
 
@@ -57,7 +57,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
 _PACES: dict[Effort, Pace] = {
     "quick": Pace(agents=2, few=2, running=4, stopped=6, tasks=4, settle=1, window=3),
-    "full": Pace(agents=5, few=100, running=500, stopped=9_500, tasks=500, settle=30, window=30),
+    "full": Pace(agents=5, few=100, running=500, stopped=9_500, tasks=500, settle=20, window=40),
 }
 
 
@@ -125,8 +125,15 @@ def _rows(case: str, found: Used, requests: Requests, ages: Ages, *, per: float)
     """:param per: seconds or tasks, to which the writes of the database are related."""
     measured = (*requests.figures(), *ages.figures(), *found.parts.items())
     for contestant, figures in measured:
-        yield Row(case=case, contestant=contestant, round=0, values=figures)
+        yield Row(case=case, contestant=contestant, round=0, values=_per(figures, per))
+    yield _row(case, _MACHINE, busy_percent=found.busy_percent, seconds=found.seconds)
     yield _row(case, _DATABASE, commits=found.commits / per, rows=found.rows / per, log_kb=found.log_kb / per)
+
+
+def _per(figures: Mapping[str, float], per: float) -> dict[str, float]:
+    """Return figures, of which processor time is related to seconds or tasks."""
+    others = {metric: value for metric, value in figures.items() if metric != "cpu_seconds"}
+    return others | ({"cpu_ms": 1000 * figures["cpu_seconds"] / per} if "cpu_seconds" in figures else {})
 
 
 def _row(case: str, contestant: str, **measured: float) -> Row:
@@ -187,13 +194,16 @@ def _lost(rows: Sequence[Row], case: str) -> float:
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     asked = [(_LIST, _SHOW, _PROGRESS), ("p50_ms", "p99_ms", "requests", "failed")]
-    parts = [_PARTS, ("cpu_percent", "uss_mb")]
+    parts = [_PARTS, ("cpu_percent", "cpu_ms", "uss_mb")]
     written = [(_DATABASE,), ("commits", "rows", "log_kb")]
     made = [
         Table(heading, ("", "", *(metric.replace("_", " ") for metric in metrics)), list(_lines(rows, names, metrics)))
         for heading, (names, metrics) in (
             ("Requests to the server without the claim", asked),
-            ("Processor time (100 % is one core) and memory", parts),
+            (
+                "Processor time (100 % is one core; ms for each second, or each task) and memory",
+                parts,
+            ),
             ("The database: for each second at rest, for each task otherwise", written),
         )
     ]

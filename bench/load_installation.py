@@ -23,7 +23,6 @@ _DATABASE_URL = "CACHEWRIGHT_DATABASE_URL"
 _CONNECTIONS = 400
 _PATIENCE_SECONDS = 600.0
 _REPORTING = "SELECT count(*) FROM hosts WHERE seen_at IS NOT NULL"
-_STOPPED = "SELECT count(*) FROM incidents WHERE kind = 'stopped_shards' AND ended_at IS NULL"
 _RATE = "1000000/second"
 _OPTIONS = (
     *("--rate-limit", _RATE, "--change-rate-limit", _RATE, "--connections-per-address", "1000"),
@@ -43,7 +42,6 @@ class Installation:
         root.chmod(0o711)  # PostgreSQL runs as another user
         self.places = [Place(f"h{n}", f"127.0.0.{n}", root / f"agent{n}") for n in range(2, agents + 2)]
         self.running: list[str] = []
-        self._stopped = 0
         self._agents: list[subprocess.Popen[bytes]] = []
         self.servers: list[ServerProcess] = []
         self._postgres = _postgres(root / "postgres")
@@ -75,19 +73,21 @@ class Installation:
         self._folder.cleanup()
 
     def add(self, *, running: int, stopped: int) -> None:
-        """Register more instances, with their nodes on the hosts of the agents."""
+        """Register more instances, with their nodes on the hosts of the agents, while no server runs: none of them has
+        stopped its nodes just now. Then both servers start."""
         project_id = self.servers[0].access.project_id
         added = load_registry.running(self.places, running, project_id)
         self.running += [one.instance.id for one in added]
         added += load_registry.stopped(self.places, stopped, project_id)
+        for server in self.servers:
+            server.kill()
         database = open_in_use(self._settings)
         try:
             load_registry.store(database, added)
         finally:
             database.close()
-        self._stopped += stopped
-        with self.connect() as connection:
-            _until(connection, _STOPPED, self._stopped, "the incidents of stopped instances are not recorded")
+        for server in self.servers:
+            server.crash_and_restart()
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """Return the processes of each part of the control plane that run. Nodes are not among them."""

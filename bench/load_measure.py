@@ -27,6 +27,9 @@ _AGES = """
     SELECT extract(epoch FROM clock_timestamp())::float8 - estimated_at / 1000.0
     FROM tasks WHERE status = 'EXECUTING' AND estimated_at IS NOT NULL
 """
+_SILENT = """
+    SELECT max(extract(epoch FROM clock_timestamp())::float8 - seen_at / 1000.0) FROM hosts WHERE name <> 'local'
+"""
 _COUNTERS = """
     SELECT xact_commit, tup_inserted + tup_updated + tup_deleted, (SELECT wal_bytes FROM pg_stat_wal)::bigint
     FROM pg_stat_database WHERE datname = current_database()
@@ -102,6 +105,7 @@ class Ages(_Background):
         self._connection = connection
         self._url, self._headers = metrics
         self.of_estimates: list[float] = []
+        self.of_reports: list[float] = []
         self.of_loops: dict[str, float] = dict.fromkeys(_LOOPS, 0.0)
         self.scrapes: list[float] = []
 
@@ -110,6 +114,7 @@ class Ages(_Background):
         with httpx.Client(timeout=30) as http:
             while not self._over.wait(_EVERY_SECONDS):
                 self.of_estimates += [row[0] for row in self._connection.execute(_AGES)]
+                self.of_reports += [row[0] for row in self._connection.execute(_SILENT)]
                 if time.monotonic() - scraped >= _SCRAPE_SECONDS:
                     scraped = time.monotonic()
                     self._scrape(http)
@@ -130,18 +135,21 @@ class Ages(_Background):
         yield from ((f"loop: {name}", {"longest_seconds": age}) for name, age in self.of_loops.items() if age)
         if self.scrapes:
             yield "page of metrics", {"seconds": statistics.median(self.scrapes)}
+        yield "reports of agents", {"oldest_seconds": max(self.of_reports, default=0.0)}
         if self.of_estimates:
             middle = statistics.median(self.of_estimates)
             yield "age of estimates", {"p50_seconds": middle, "p99_seconds": p99(self.of_estimates)}
 
 
 class Used(msgspec.Struct):
-    """:ivar parts: share of a core and memory (USS) of each part of the control plane.
+    """:ivar parts: processor seconds, share of a core and memory (USS) of each part of the control plane.
+    :ivar busy_percent: share of a core that all programs of the machine use, also those that others run.
     :ivar commits: of the database, and the rows and bytes of its log that were written.
     """
 
     seconds: float = 0.0
     parts: dict[str, dict[str, float]] = {}
+    busy_percent: float = 0.0
     commits: float = 0.0
     rows: float = 0.0
     log_kb: float = 0.0
@@ -157,13 +165,18 @@ def used(
     """
     found, begun = Used(), time.monotonic()
     before, counted = {part: _times(own) for part, own in processes().items()}, _counters(connection)
+    psutil.cpu_percent(percpu=True)
     yield found
-    found.seconds = time.monotonic() - begun
+    found.seconds, found.busy_percent = time.monotonic() - begun, sum(psutil.cpu_percent(percpu=True))
     for part, own in processes().items():
         if not own:
             continue
         spent = sum(after - before[part].get(pid, 0.0) for pid, after in _times(own).items())
-        found.parts[part] = {"cpu_percent": 100 * spent / found.seconds, "uss_mb": sum(map(_memory, own)) / 2**20}
+        found.parts[part] = {
+            "cpu_percent": 100 * spent / found.seconds,
+            "cpu_seconds": spent,
+            "uss_mb": sum(map(_memory, own)) / 2**20,
+        }
     time.sleep(_SETTLED_SECONDS)  # sessions of PostgreSQL report what they did within a second
     commits, rows, log_bytes = (new - old for new, old in zip(_counters(connection), counted, strict=True))
     found.commits, found.rows, found.log_kb = commits, rows, log_bytes / 1024

@@ -1,8 +1,7 @@
 """Many instances in the record of an installation: some with a running node, the others stopped by their owners.
 
-Both are stored as the product stores them, with the files of their nodes on the hosts. Stopped
-instances have no data, because nothing reads it. The server finds that they are stopped, and records an incident for
-each.
+Both are stored as the product stores them, with the files of their nodes on the hosts, and with the status and the
+incident that an instance has since its owner stopped it. Stopped instances have no data, because nothing reads it.
 """
 
 import asyncio
@@ -20,8 +19,10 @@ from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.ports import free_ports
+from cachewright.model.incidents import Incident
 from cachewright.model.instances import Instance, Node
-from cachewright.store import instances
+from cachewright.monitoring.faults import RULES
+from cachewright.store import incidents, instances
 from cachewright.store.database import Database
 from cachewright.valkey.access import Access
 from cachewright.valkey.config import cluster_settings, valkey_conf
@@ -30,7 +31,7 @@ from cachewright.valkey.users import client_user
 _AT_ONCE = 8
 _STORED_AT_ONCE = 250
 _MAX_MEMORY = 2**30
-_STOPPED_SHARDS = 3
+_STOPPED_SHARDS = 1
 _STOPPED_PORTS = range(40_000, 65_000)
 """Nothing listens on the ports of stopped nodes."""
 
@@ -44,8 +45,11 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Registered(msgspec.Struct, frozen=True):
+    """:ivar stopped: the incident of an instance whose owner has stopped its nodes."""
+
     instance: Instance
     nodes: Sequence[Node]
+    stopped: Incident | None = None
 
 
 def running(places: Sequence[Place], count: int, project_id: str) -> list[Registered]:
@@ -61,7 +65,7 @@ def running(places: Sequence[Place], count: int, project_id: str) -> list[Regist
 
 
 def stopped(places: Sequence[Place], count: int, project_id: str) -> list[Registered]:
-    """Write the files of so many instances of three shards, whose owners have stopped all nodes. Return them; they are
+    """Write the files of so many instances of one shard, whose owners have stopped it. Return them; they are
     not stored yet."""
     ports = {place.name: iter(_STOPPED_PORTS) for place in places}
     made = []
@@ -74,17 +78,35 @@ def stopped(places: Sequence[Place], count: int, project_id: str) -> list[Regist
             folder = place.folder / "nodes" / nodes[-1].id
             folder.mkdir(parents=True, mode=0o700)
             (folder / CONFIG).write_text(_conf(nodes[-1], place.folder))
-        made.append(_registered(nodes, project_id))
+        made.append(_stopped(_registered(nodes, project_id)))
     return made
 
 
+def _stopped(registered: Registered) -> Registered:
+    """Return an instance with the status and the incident of one whose nodes its owner has stopped."""
+    instance, code = registered.instance, RULES["stopped_shards"].code
+    incident = Incident(
+        id=uuid.uuid4().hex,
+        instance_id=instance.id,
+        project_id=instance.project_id,
+        kind="stopped_shards",
+        error_code=code,
+        detail=f"node {registered.nodes[0].id} of shard 0 is stopped",
+        began_at=instance.created_at,
+    )
+    instance = msgspec.structs.replace(instance, status="ERROR", error_code=code)
+    return Registered(instance, registered.nodes, incident)
+
+
 def store(database: Database, registered: Sequence[Registered]) -> None:
-    """Store instances, in transactions that do not stop the servers for long."""
+    """Store instances, in transactions for which agents do not wait long."""
     for first in range(0, len(registered), _STORED_AT_ONCE):
         with database.write() as connection:
             for one in registered[first : first + _STORED_AT_ONCE]:
                 instances.add(connection, one.instance)
                 instances.add_nodes(connection, one.nodes)
+                if one.stopped:
+                    incidents.begin(connection, one.stopped)
 
 
 async def _start(place: Place, nodes: Sequence[Node]) -> None:

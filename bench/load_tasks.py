@@ -12,6 +12,7 @@ import psycopg
 from bench.load_installation import Installation
 from bench.load_measure import p99
 from cachewright.client.account import Account
+from cachewright.client.errors import RequestRefused, Unreachable
 from cachewright.client.http import ApiClient
 
 _AT_ONCE = 16
@@ -26,11 +27,15 @@ _NEW = "SELECT id FROM tasks WHERE kind = 'restart' AND created_at >= %s ORDER B
 
 
 class Requested(msgspec.Struct, frozen=True):
-    """:ivar wanted: number of tasks that were requested.
+    """:ivar wanted: number of tasks whose request was answered with success.
+    :ivar refused: number of the other requests: refused, or not answered in time.
+    :ivar epoch: of the claim to perform tasks, before the first request.
     :ivar seconds: time of each request.
     """
 
     wanted: int
+    refused: int
+    epoch: int
     ids: Sequence[str]
     seconds: Sequence[float]
 
@@ -46,20 +51,26 @@ def request(installation: Installation, count: int, connection: psycopg.Connecti
     """Request the restart of so many instances, as fast as the other server answers."""
     account = msgspec.convert(msgspec.to_builtins(installation.servers[1].access), Account)
     chosen = installation.running[:count]
-    begun = round(time.time() * 1000)
-    taken = asyncio.run(_restart(ApiClient(account), chosen))
+    begun, epoch = round(time.time() * 1000), _epoch(connection)
+    answered = asyncio.run(_restart(ApiClient(account), chosen))
+    taken = [seconds for seconds in answered if seconds is not None]
     ids = [row[0] for row in connection.execute(_NEW, [begun])]
-    return Requested(len(chosen), ids, taken)
+    return Requested(len(taken), len(chosen) - len(taken), epoch, ids, taken)
 
 
-async def _restart(client: ApiClient, instance_ids: Sequence[str]) -> list[float]:
+async def _restart(client: ApiClient, instance_ids: Sequence[str]) -> list[float | None]:
+    """Return the seconds of each request, None for one without success."""
     room = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(instance_id: str, http: Any) -> float:
+    async def one(instance_id: str, http: Any) -> float | None:
         async with room:
             begun = time.perf_counter()
-            await client.asked(http, "PUT", "instances/status", {"instances": [instance_id], "action": "restart"})
-            return time.perf_counter() - begun
+            asked = {"instances": [instance_id], "action": "restart"}
+            try:
+                answer = await client.asked(http, "PUT", "instances/status", asked)
+            except (RequestRefused, Unreachable):
+                return None
+            return time.perf_counter() - begun if answer["results"][0]["result"] == "success" else None
 
     async with client.connected() as http:
         return await asyncio.gather(*(one(instance_id, http) for instance_id in instance_ids))
@@ -86,17 +97,20 @@ def kill(installation: Installation, connection: psycopg.Connection[Any], reques
 
 
 def figures(connection: psycopg.Connection[Any], requested: Requested) -> dict[str, float]:
-    """Return figures of tasks that have ended."""
+    """Return figures of tasks that have ended. Without a code is a failure that says no cause."""
     rows = connection.execute(
-        "SELECT status, (end_time - created_at) / 1000.0, (begin_time - created_at) / 1000.0, end_time, created_at "
-        "FROM tasks WHERE id = ANY(%s)",
+        "SELECT status, (end_time - created_at) / 1000.0, (begin_time - created_at) / 1000.0, end_time, created_at, "
+        "error_code FROM tasks WHERE id = ANY(%s)",
         [list(requested.ids)],
     ).fetchall()
     seconds, begins = [float(row[1]) for row in rows], [float(row[2]) for row in rows]
     return {
         "requested": requested.wanted,
-        "lost": requested.wanted - len(rows),
+        "refused": requested.refused,
+        "lost": max(requested.wanted - len(rows), 0),
         "failed": sum(row[0] != "SUCCESS" for row in rows),
+        "without_code": sum(row[0] != "SUCCESS" and not row[5] for row in rows),
+        "takeovers": _epoch(connection) - requested.epoch,
         "all_seconds": (max(row[3] for row in rows) - min(row[4] for row in rows)) / 1000,
         "p50_seconds": statistics.median(seconds),
         "p99_seconds": p99(seconds),
