@@ -57,7 +57,7 @@ async def ensure_watched(
     context: OperationContext, step: StepContext, instance: Instance, nodes: Sequence[Node]
 ) -> None:
     """Perform `watch_primary` for an instance that has these nodes. After some seconds those sentinels suffice that can
-    perform a failover; the failover watch completes the others."""
+    perform a failover, to a replica that answers; the failover watch completes the others."""
     try:
         fleet = await sentinels.started(context)
     except ApiError as refused:
@@ -67,9 +67,7 @@ async def ensure_watched(
     await _watch(context, fleet, instance, nodes)
     step.measure(detail=f"{{sentinels:{len(fleet)}}}")
     late, has_moved = time.monotonic() + _LATE_SECONDS, False
-    while not await sentinels.is_watched(
-        context, fleet, instance.id, len(nodes) - 1, by_quorum=time.monotonic() > late
-    ):
+    while not await _is_watched(context, fleet, instance, nodes, is_late=time.monotonic() > late):
         step.raise_if_cancelled()
         before, fleet = fleet, await sentinels.recorded(context)
         has_moved |= fleet != before
@@ -77,6 +75,16 @@ async def ensure_watched(
             await _watch(context, fleet, instance, nodes)
         await sentinels.forget_replicas(context, fleet, instance.id, len(nodes) - 1)
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _is_watched(
+    context: OperationContext, fleet: Sequence[Sentinel], instance: Instance, nodes: Sequence[Node], *, is_late: bool
+) -> bool:
+    replicas = len(nodes) - 1
+    if is_late:  # no sentinel finds a node that does not answer, such as one on another host that is lost
+        views = await context.views(instance, nodes, needed="none")
+        replicas = sum(view is not None for view in views.values()) - 1
+    return await sentinels.is_watched(context, fleet, instance.id, replicas, by_quorum=is_late)
 
 
 async def _watch(
