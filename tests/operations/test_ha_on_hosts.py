@@ -1,6 +1,7 @@
 """Primary/standby and single instances on several hosts, and the sentinels, when hosts die and are drained."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import psycopg
 import pytest
 from huaweicloudsdkdcs.v2 import MigrateAzRequest, MigrateAZRequestBody
 from test_ha import Writer, code, connected, needs_haproxy, primary
+from test_node_status import weigh
 from valkey import Valkey
 from valkey.exceptions import ValkeyError
 
 from agents import VARIABLE, Hosts, own_role
+from following_writer import FollowingWriter, through_sentinels
 from postgres_server import PostgresServer
 from sdk_calls import PASSWORD, created, ended, newest_task, show
 from serving import PATIENCE_SECONDS, until
@@ -20,15 +23,28 @@ from serving import PATIENCE_SECONDS, until
 KEYS = 5_000
 
 
-@pytest.fixture
-def hosts(postgres: PostgresServer, tmp_path: Path) -> Iterator[Hosts]:
+@contextmanager
+def started(postgres: PostgresServer, folder: Path, zones: Sequence[str], *options: str) -> Iterator[Hosts]:
     url = postgres.new_database()
-    made = Hosts(url, tmp_path, ("local", "local"), "--host-rebuild-seconds", "0")
+    made = Hosts(url, folder, zones, *options)
     try:
         yield made
     finally:
         made.clean_up()
         postgres.drop_database(url)
+
+
+@pytest.fixture
+def hosts(postgres: PostgresServer, tmp_path: Path) -> Iterator[Hosts]:
+    with started(postgres, tmp_path, ("local", "local"), "--host-rebuild-seconds", "0") as made:
+        yield made
+
+
+@pytest.fixture
+def hosts_without_proxies(postgres: PostgresServer, tmp_path: Path) -> Iterator[Hosts]:
+    """Nodes of lost hosts are not made again."""
+    with started(postgres, tmp_path, ("local", "local"), "--haproxy", "off", "--host-rebuild-seconds", "3600") as made:
+        yield made
 
 
 class WaitingWriter(Writer):
@@ -40,6 +56,13 @@ class WaitingWriter(Writer):
             both.execute_command("WAIT", 1, 1000)
             done, replicas = both.execute(raise_on_error=True)
         return bool(done and replicas >= 1)
+
+
+def sentinel_places(hosts: Hosts, instance_id: str) -> list[tuple[str, int]]:
+    """Addresses of the sentinels, as clients of an instance learn them."""
+    status, body = hosts.server.call("GET", f"instances/{instance_id}/sentinels")
+    assert status == 200
+    return [(one["ip"], one["port"]) for one in body["sentinels"]]
 
 
 def sentinel_processes(hosts: Hosts) -> dict[str, list[psutil.Process]]:
@@ -71,9 +94,8 @@ def knows_replicas(hosts: Hosts, instance_id: str, number: int) -> bool:
     """Whether each sentinel watches the instance, and knows the two others and exactly so many replicas."""
     with psycopg.connect(hosts.url) as connection:
         (places,) = [list(connection.execute("SELECT host, port FROM sentinels"))]
-    status, body = hosts.server.call("GET", f"instances/{instance_id}/sentinels")
-    assert (status, len(body["sentinels"])) == (200, 3)
-    assert {(one["ip"], one["port"]) for one in body["sentinels"]} == set(places)
+    assert len(places) == 3
+    assert set(sentinel_places(hosts, instance_id)) == set(places)
     for host, port in places:
         options = {"username": instance_id, "password": PASSWORD, "decode_responses": True, "socket_timeout": 5}
         try:
@@ -206,3 +228,42 @@ def it_gets_other_zones(hosts: Hosts, client: Any, pair: str) -> None:
         writer.wait_for(20)
     assert hosts.places(pair) == {0: ["h2", "h3"]}
     assert writer.lost(connected(client, pair)) == []
+
+
+def test_clients_of_sentinels_survive_the_loss_of_two_of_three_hosts(hosts_without_proxies: Hosts) -> None:
+    """The sentinels replace the first primary. For the second one too few are left: the operator gives the hosts up,
+    and the last copy takes over, with every write that it has confirmed."""
+    hosts, client = hosts_without_proxies, hosts_without_proxies.server.client()
+    trio = created(client, 1, spec_code=code(1, 3), capacity=1, name="trio")
+    assert hosts.places(trio) == {0: ["h2", "h3", "local"]}
+    assert host_of_primary(hosts, client, trio) == "h2"
+    until(lambda: are_spread(hosts, "local", "h2", "h3"), "the sentinels are on three hosts")
+    until(lambda: knows_replicas(hosts, trio, 2), "the sentinels know each other")
+    (heir,) = [node["node_id"] for node in hosts.listed()["h3"]["nodes"]]
+    weigh(client, hosts.server, trio, heir, 1)
+
+    places = sentinel_places(hosts, trio)
+    with FollowingWriter(lambda: through_sentinels(places, trio), copies=1) as writer:
+        writer.wait_for(50)
+        hosts.agents["h2"].die()
+        writer.wait_for(50)
+        until(lambda: show(client, trio).ip == hosts.agents["h3"].address, "the address follows the primary")
+    with connected(client, trio) as node:
+        assert writer.lost(node) == []
+
+    hosts.agents["h3"].die()
+    until(lambda: not hosts.listed()["h3"]["reporting"], "the host is silent")
+    assert host_of_primary(hosts, client, trio) == "h3", "one of three sentinels makes no primary"
+    for name in ("h3", "h2"):
+        assert "1 nodes are made again" in hosts.run("hosts", "remove", name, "--lost")
+    until(lambda: show(client, trio).ip != hosts.agents["h3"].address, "the last copy takes over")
+    with connected(client, trio) as node:
+        assert writer.lost(node) == []
+    until(lambda: hosts.places(trio) == {0: ["local"] * 3}, "the others are made again")
+    until(lambda: knows_replicas(hosts, trio, 2), "the sentinels are made again")
+    until(lambda: hosts.listed().keys() == {"local"}, "the hosts are removed")
+    assert host_of_primary(hosts, client, trio) == "local"
+    places = sentinel_places(hosts, trio)
+    with FollowingWriter(lambda: through_sentinels(places, trio), copies=1) as later:
+        later.wait_for(50)
+    assert later.lost(connected(client, trio)) == []
