@@ -31,6 +31,12 @@ table bridge {name} {{
     chain local {{ type filter hook {hook} priority 0; {port} "{name}" drop; }}
 }}
 """
+_ALONE = """
+table bridge {name} {{
+    chain arriving {{ type filter hook input priority 0; policy drop; }}
+    chain leaving {{ type filter hook output priority 0; policy drop; }}
+}}
+"""
 _NO_DROP = """
 table bridge {name} {{ }}
 delete table bridge {name}
@@ -137,8 +143,11 @@ class Machines:
         return self.by_name[name]
 
     def cut(self, name: str) -> None:
-        """Unplug the cable of a machine: nothing leaves it, and nothing arrives."""
-        self[LOCAL].run(f"ip link set {name} down")
+        """Unplug the cable of a machine: nothing leaves it, and nothing arrives. The others reach each other."""
+        if name == LOCAL:  # which has the bridge
+            self[LOCAL].run("nft -f -", _ALONE.format(name=name))
+        else:
+            self[LOCAL].run(f"ip link set {name} down")
 
     def silence(self, name: str) -> None:
         """Drop what a machine sends to others. What they send arrives."""
@@ -167,7 +176,8 @@ class Machines:
     def heal(self, name: str) -> None:
         """End `cut`, `silence`, `deafen` and `slow` of a machine."""
         self[LOCAL].run("nft -f -", _NO_DROP.format(name=name))
-        self[LOCAL].run(f"ip link set {name} up")
+        if name != LOCAL:
+            self[LOCAL].run(f"ip link set {name} up")
         if name in self._slow:
             self[name].use(_CABLE, instead_of=_SLOW)
             _end(self._slow.pop(name))
