@@ -247,8 +247,8 @@ BENCHMARK = Benchmark(
     about="""
 PostgreSQL with its usual settings, two servers and five agents on addresses of one machine, all of which share its
 cores with the nodes and with what measures. First 100 instances of one running node. Then 10,000: 500 of one running
-node, and 9,500 of three stopped nodes each, as their owners may leave them, with the files of their nodes on the
-hosts. Then 500 restarts are requested at the same time, through the server that performs no tasks. Each restart ends
+node, and 9,500 of a node that their owners had stopped before the servers were started, with its files on a host.
+Then 500 restarts are requested at the same time, through the server that performs no tasks. Each restart ends
 the node's process, starts it, and waits until the node has loaded its data and serves its slots. The restarts are
 requested a second time, and the server that performs the tasks is killed when a fifth of them has ended. Meanwhile
 each kind of request is sent twice a second to the other server. The age of an estimate is the time since a running

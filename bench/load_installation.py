@@ -73,8 +73,8 @@ class Installation:
         self._folder.cleanup()
 
     def add(self, *, running: int, stopped: int) -> None:
-        """Register more instances, with their nodes on the hosts of the agents, while no server runs: none of them has
-        stopped its nodes just now. Then both servers start."""
+        """Register more instances, with their nodes on the hosts of the agents, while no server runs. Then start both
+        servers: they find instances that were stopped before, not thousands that were stopped just now."""
         project_id = self.servers[0].access.project_id
         added = load_registry.running(self.places, running, project_id)
         self.running += [one.instance.id for one in added]
