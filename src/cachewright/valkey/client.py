@@ -1,5 +1,6 @@
 """Short-lived connections of the control plane to nodes, with a time limit for every answer."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -18,6 +19,7 @@ from valkey.exceptions import ConnectionError as NodeUnreachable
 from valkey.exceptions import ResponseError as NodeRefused
 from valkey.exceptions import TimeoutError as NodeSilent
 
+from cachewright.concurrency import until_ended
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access, RequireClaim, address
 from cachewright.valkey.replies import ErrorReply, meaning_of
@@ -149,7 +151,10 @@ async def connect(node: Node, access: Access, answer_seconds: float = ANSWER_SEC
         except (InvalidResponse, UnicodeDecodeError) as error:  # an unreadable reply counts as a missing one
             raise NodeUnreachable(f"the reply cannot be read: {error}"[:200]) from error
         finally:
-            await client.aclose()
+            # The library closes its connections in tasks, which would not begin if this one is cancelled meanwhile.
+            closing = asyncio.ensure_future(client.aclose())
+            await until_ended(closing)
+            await closing
 
 
 async def connect_again(*clients: Valkey) -> None:
