@@ -304,7 +304,7 @@ def _former_data_comes_back_with_the_agent(hosts: Hosts, instance_id: str, backu
     assert hosts.server.call("PUT", f"instances/{instance_id}/nodes/status", {"action": "start"})[0] == 400
     hosts.agents["h2"].start()
     assert ended(client, instance_id, task_id).status == "FAILED", hosts.server.log()
-    assert show(client, instance_id).status == "RUNNING", hosts.server.log()
+    until(lambda: show(client, instance_id).status == "RUNNING", "incidents of the lost host do not end")
     caches = cache(client, instance_id)
     assert (present(caches, KEYS), caches.exists("later")) == (KEYS, 1)
     until(lambda: not leftovers(hosts), "files of the restore are left")
