@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from huaweicloudsdkcore.exceptions.exceptions import SdkException, ServiceResponseException
+from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException, SdkException, ServiceResponseException
 from huaweicloudsdkdcs.v2 import (
     CopyInstanceRequest,
     CreateInstanceBody,
@@ -22,6 +22,7 @@ from serving import PATIENCE_SECONDS, Server, until
 PASSWORD = "Test-password-1"
 ENDED = frozenset({"SUCCESS", "FAILED"})
 
+_NOT_RUNNING = "DCS.4049"
 _OVER = object()
 
 
@@ -70,6 +71,21 @@ def resize(client: Any, instance_id: str, shards: int, **sizes: int) -> str:
     body = ResizeInstanceBody(spec_code=spec(shards, **sizes), new_capacity=gigabytes)
     client.resize_instance(ResizeInstanceRequest(instance_id=instance_id, body=body))
     return str(newest_task(client, instance_id).id)
+
+
+def accepted(request: Callable[[], Any]) -> Any:
+    """Return the answer to a request as soon as no incident refuses it. A fault may be found when it is over, after the
+    instance was seen to run."""
+
+    def answer() -> tuple[Any] | None:
+        try:
+            return (request(),)
+        except ClientRequestException as refused:
+            if refused.error_code != _NOT_RUNNING:
+                raise
+            return None
+
+    return until(answer, "the instance does not run")[0]
 
 
 def show(client: Any, instance_id: str) -> Any:

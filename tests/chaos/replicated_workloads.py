@@ -12,7 +12,7 @@ from workload import GET_OVER_SECONDS, Workload, delete
 
 from caches import FAULTS
 from older_server import OLDER_BINARY
-from sdk_calls import PASSWORD, create, created, resize, show
+from sdk_calls import PASSWORD, accepted, create, created, resize, show
 from serving import until
 
 _SINGLE = "redis.single.xu1.large.1"
@@ -72,7 +72,7 @@ class ReplicatedCluster(_ReplicatedWorkload):
     def change_replicas(self) -> None:
         shown = show(self._client, self._instance_id)
         wanted = self._chaos.random.choice([copies for copies in (1, 2, 3) if copies != shown.replica_count])
-        resize(self._client, self._instance_id, shown.sharding_count, copies=wanted)
+        accepted(lambda: resize(self._client, self._instance_id, shown.sharding_count, copies=wanted))
         self._run(f"from {shown.replica_count} to {wanted} copies")
 
     def switch_over(self) -> None:

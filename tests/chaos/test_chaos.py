@@ -126,7 +126,7 @@ def require_nothing_left(chaos: FaultInjector, instance_id: str) -> None:
     )
     database = {"cachewright.db", "cachewright.db-shm", "cachewright.db-wal"}
     folders = {"nodes", "backups", "spool", *_OF_PROCESSES}
-    known = database | folders | {"credentials.json", "metrics.token", "secret.key", "server.lock"}
+    known = database | folders | {"credentials.json", "metrics.token", "secret.key", "server.id", "server.lock"}
     assert {path.name for path in data_dir.iterdir()} <= known
     failed = {row[0] for row in rows(chaos, "SELECT id FROM backups WHERE state='pending'")}
     until(

@@ -25,7 +25,7 @@ from distant_hosts import distant_hosts
 from host_checks import GET_OVER_SECONDS, Percents, require_machines, require_only_recorded, settled
 from machines import LOCAL
 from replicated_traffic import ReplicatedTraffic, addresses_of
-from sdk_calls import create, created, ended, gone, newest_task, resize, show
+from sdk_calls import accepted, create, created, ended, gone, newest_task, resize, show
 from serving import until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
@@ -96,7 +96,7 @@ class Deeds:
     def _scale(self) -> None:
         now = show(self._client, self._instance_id).sharding_count
         wanted = self._faults.random.choice([shards for shards in range(2, _MOST_SHARDS + 1) if shards != now])
-        task_id = resize(self._client, self._instance_id, wanted, copies=2)
+        task_id = accepted(lambda: resize(self._client, self._instance_id, wanted, copies=2))
         self._under_a_strike(f"scale from {now} to {wanted}", self._instance_id, task_id)
 
     def _create_and_delete(self) -> None:
@@ -108,12 +108,12 @@ class Deeds:
         until(lambda: gone(self._client, second), "the instance is not deleted", GET_OVER_SECONDS)
 
     def _back_up(self) -> None:
-        requested(self._client, self._instance_id)
+        accepted(lambda: requested(self._client, self._instance_id))
         self._under_a_strike("back up", self._instance_id, newest_task(self._client, self._instance_id).id)
 
     def _restart(self) -> None:
         body = ChangeInstanceStatusBody(instances=[self._instance_id], action="restart")
-        self._client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body))
+        accepted(lambda: self._client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body)))
         self._under_a_strike("restart", self._instance_id, newest_task(self._client, self._instance_id).id)
 
     def _drain(self) -> None:

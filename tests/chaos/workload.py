@@ -22,7 +22,7 @@ from caches import cache, serves
 from cachewright.valkey.slots import SLOTS
 from migrating import content, fill, migrate, reaches
 from outside_server import outside_server
-from sdk_calls import PASSWORD, create, created, ended, gone, newest_task, progress, resize, show, spec
+from sdk_calls import PASSWORD, accepted, create, created, ended, gone, newest_task, progress, resize, show, spec
 from serving import until
 
 GET_OVER_SECONDS = 240
@@ -122,14 +122,14 @@ class Workload:
 
     def _restart(self) -> None:
         body = ChangeInstanceStatusBody(instances=[self._instance_id], action="restart")
-        self._client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body))
+        accepted(lambda: self._client.restart_or_flush_instances(RestartOrFlushInstancesRequest(body=body)))
         self._run("restart")
 
     def _check(self) -> None:
         copies = show(self._client, self._instance_id).replica_count
         body = StartInstanceResizeCheckJobRequestBody(spec_code=spec(_MOST_SHARDS + 1, copies=copies))
         asked = StartInstanceResizeCheckJobRequest(instance_id=self._instance_id, body=body)
-        task_id = self._client.start_instance_resize_check_job(asked).job_id
+        task_id = accepted(lambda: self._client.start_instance_resize_check_job(asked)).job_id
         self._chaos.note(f"check {task_id}")
         self._under_strikes(task_id)
         self._end(self._instance_id, task_id)
@@ -156,7 +156,7 @@ class Workload:
             self._run("change users")
 
     def _back_up(self) -> None:
-        backup_id = requested(self._client, self._instance_id)
+        backup_id = accepted(lambda: requested(self._client, self._instance_id))
         if self._run(f"back up {backup_id}") == "SUCCESS":
             self.backups.append(backup_id)
 
@@ -173,7 +173,7 @@ class Workload:
             settled(self._client, second)
             cache(self._client, second).set("own", "data")
             body = RestoreInstanceBody(backup_id=backup_id)
-            self._client.restore_instance(RestoreInstanceRequest(instance_id=second, body=body))
+            accepted(lambda: self._client.restore_instance(RestoreInstanceRequest(instance_id=second, body=body)))
             task_id = newest_task(self._client, second).id
             self._chaos.note(f"restore {backup_id} into {second}: {task_id}")
             self._under_strikes(task_id, second)
@@ -212,7 +212,7 @@ class Workload:
         shown = show(self._client, self._instance_id)
         now, copies = shown.sharding_count, shown.replica_count
         wanted = self._chaos.random.choice([shards for shards in range(1, _MOST_SHARDS + 1) if shards != now])
-        task_id = resize(self._client, self._instance_id, wanted, copies=copies)
+        task_id = accepted(lambda: resize(self._client, self._instance_id, wanted, copies=copies))
         self._chaos.note(f"scale from {now} to {wanted}: {task_id}")
         return task_id
 
