@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import distance  # the line above makes this and the next three importable
 from agents import Hosts
 from postgres_server import PostgresServer
-from serving import Server
+from serving import ROOMY, UNLIMITED, Server
 
 # Each server that a test starts would compile all modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -110,7 +110,7 @@ def _uses_hosts(item: pytest.Item) -> bool:
 
 
 def _running(data_dir: Path) -> Iterator[Server]:
-    started = Server(data_dir)
+    started = Server(data_dir, arguments=(*ROOMY, *UNLIMITED))
     try:
         started.start()
         yield started

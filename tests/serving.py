@@ -24,6 +24,8 @@ COMMAND = (sys.executable, "-m", "cachewright", "serve")
 ROOMY = ("--memory-overcommit", "1000", "--migration-network", "127.0.0.0/8")
 """Several servers share a machine, and their nodes stay almost empty. Tests of capacity omit this. Sources of
 migrations are on the same machine too."""
+UNLIMITED = ("--rate-limit", "10000/second", "--change-rate-limit", "10000/second")
+"""All the tests of a shared server send their requests as one user."""
 
 
 _NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -381,6 +381,13 @@ def test_a_drain_says_which_instances_wait(database: SqlDatabase) -> None:
         task_controls.put(connection, running.id, Control(state="paused"))
     assert leaving() == {INSTANCE.id: (2, "its task is paused")}
     with database.write() as connection:
+        task_controls.put(connection, running.id, Control())
+        for node in NODES:
+            instances.change_node(connection, node.id, apart=True, should_run=False)
+    assert leaving() == {INSTANCE.id: (2, "")}, "the task has not removed the former nodes yet"
+    with database.write() as connection:
+        for node in NODES:
+            instances.change_node(connection, node.id, apart=False)
         instances.change(connection, INSTANCE.id, spec_code="redis.single.xu1.large.1")
         instances.change_certificate(connection, INSTANCE.id, "certificate")
     assert leaving() == {}

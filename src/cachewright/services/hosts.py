@@ -184,7 +184,9 @@ def staying(connection: sa.Connection, name: str) -> dict[str, str]:
     host of this name."""
     cause: MoveCause = "lost_host" if require(connection, name).state == "lost" else "drain"
     found = {}
-    for instance_id in _nodes_on(connection, name):
+    for instance_id, there in _nodes_on(connection, name).items():
+        if all(node.apart for node in there):
+            continue
         instance, nodes = instances.find(connection, instance_id), instances.nodes_of(connection, instance_id)
         if instance is not None and (reason := immovable(instance, nodes, cause)):
             found[instance_id] = reason
@@ -193,7 +195,8 @@ def staying(connection: sa.Connection, name: str) -> dict[str, str]:
 
 def leaving(connection: sa.Connection, name: str) -> dict[str, tuple[int, str]]:
     """Return, by the id of their instance, the number of nodes that a drain moves away from a host, and why no task
-    moves them now; empty while one does, or soon will."""
+    moves them now; empty while one does, or soon will. Nodes that are apart count: the task that left them removes
+    them."""
     stays = staying(connection, name)
     return {
         instance_id: (len(nodes), _obstacle(connection, instance_id, nodes))
@@ -210,18 +213,17 @@ def _obstacle(connection: sa.Connection, instance_id: str, nodes: Sequence[Node]
         return ""
     if instance.status not in MOVE_NODES.accepts:
         return f"it is {instance.status}"
-    if stopped := [node.id for node in nodes if not node.should_run]:
+    if stopped := [node.id for node in nodes if not (node.should_run or node.apart)]:
         return f"node {stopped[0]} is stopped; start it"
     _, earlier = tasks.of_kind(connection, instance_id, MOVE_NODES.kind, offset=0, limit=1)
     return earlier[0].message if earlier and earlier[0].status == "FAILED" else ""
 
 
 def _nodes_on(connection: sa.Connection, name: str) -> Mapping[str, list[Node]]:
-    """Return the nodes on a host by the id of their instance."""
+    """Return the nodes on a host by the id of their instance. Those that are apart too."""
     found: dict[str, list[Node]] = defaultdict(list)
-    for node in instances.nodes_beside(connection, [name]):
-        if node.host_name == name:
-            found[node.instance_id].append(node)
+    for node in instances.nodes_on(connection, name):
+        found[node.instance_id].append(node)
     return found
 
 

@@ -244,6 +244,12 @@ def nodes_by_host(connection: sa.Connection, project_id: str) -> dict[str, list[
     return found
 
 
+def nodes_on(connection: sa.Connection, host_name: str) -> list[Node]:
+    """Return all nodes of a host, of all projects, ordered by instance and shard. Those that are apart too."""
+    there = nodes.select().where(nodes.c.host_name == host_name)
+    return nodes_in(connection, there.order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.role, nodes.c.id))
+
+
 def nodes_beside(connection: sa.Connection, host_names: Collection[str]) -> list[Node]:
     """Return all nodes, of all projects, of instances that have a node on one of these hosts. Without those that are
     apart."""
