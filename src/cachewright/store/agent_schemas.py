@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import psycopg
@@ -61,7 +62,8 @@ class AgentSchemas:
             version, newest = _version(connection, access.name), _version(connection, _OF_SERVER)
         if version is None or version != newest:
             logging.getLogger("dbos").setLevel(logging.CRITICAL)  # as in the engine
-            DBOS.migrate(self._database.workflow_url, schema=access.name)
+            with _plain_indexes(access.name) if version is None else nullcontext():
+                DBOS.migrate(self._database.workflow_url, schema=access.name)
         with self._database.write_unordered() as connection:
             connection.exec_driver_sql(_ONE_AT_A_TIME)
             columns = _columns(connection, access.name)
@@ -117,6 +119,31 @@ class AgentSchemas:
             _run(connection, agent_access.removal(name, with_role=with_role and not is_left))
         log.info("the schema %s of a host that was removed is dropped", name)
         return not is_left
+
+
+@contextmanager
+def _plain_indexes(schema: str) -> Iterator[None]:
+    """Let DBOS make and drop the indexes of a new schema without CONCURRENTLY.
+
+    With it PostgreSQL waits, for each of some thirty indexes, until all older transactions of the database have ended:
+    those of every server and agent, some of which DBOS holds for a second. Tables that nobody uses yet need no such
+    protection. Source: https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY.
+    """
+
+    def rewrite(
+        _connection: sa.Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+    ) -> tuple[str, Any]:
+        is_index = statement.lstrip().startswith(("CREATE INDEX", "CREATE UNIQUE INDEX", "DROP INDEX"))
+        if is_index and f'"{schema}".' in statement:
+            statement = statement.replace(" CONCURRENTLY ", " ", 1)
+        return statement, parameters
+
+    # DBOS makes the engine by itself.
+    sa.event.listen(sa.Engine, "before_cursor_execute", rewrite, retval=True)
+    try:
+        yield
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", rewrite)
 
 
 def find_access(connection: sa.Connection, host_name: str) -> AgentAccess:

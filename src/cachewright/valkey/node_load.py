@@ -9,6 +9,7 @@ from cachewright.valkey.access import Access
 from cachewright.valkey.client import Valkey, ask, connect
 from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.key_sizes import LargeValue, large_values
+from cachewright.valkey.migration.background_child import ChildStatus, child_status
 from cachewright.valkey.migration.jobs import count_keys, fork_seconds
 from cachewright.valkey.slots import SlotRange, slots_of
 
@@ -72,6 +73,7 @@ class NodeLoad(msgspec.Struct, frozen=True):
     :ivar clients: whether clients are connected.
     :ivar fork: seconds of the node's next fork, as far as is known.
     :ivar large: large values by slot, if they are a notable share of the data.
+    :ivar child: child process that must end before the node can make the snapshot of a migration.
     """
 
     used_memory: int
@@ -81,6 +83,7 @@ class NodeLoad(msgspec.Struct, frozen=True):
     fork: float = 0.0
     large: Mapping[int, LargeData] = {}
     elements_per_key: float = 0.0
+    child: ChildStatus | None = None
 
 
 async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) -> NodeLoad:
@@ -91,6 +94,7 @@ async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) 
         total = await client.dbsize()
         clients = (await client_activity(client)).connected > 0
         fork = await fork_seconds(client)
+        child = await child_status(node, client)
         dataset = memory["used_memory_dataset"]
         least = max(int(dataset * _LARGE_SHARE), _LARGE_BYTES)
         sample = await _sample(client, least) if ranges and total else None
@@ -106,6 +110,7 @@ async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) 
         fork=fork or used_memory * _FORK_SECONDS_PER_BYTE,
         large=_by_slot(large),
         elements_per_key=sample.elements_per_key if sample else 0.0,
+        child=child,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from cachewright.operations.actions import (
     backup,
     checks,
+    child_processes,
     client_access,
     clients,
     cluster,
@@ -42,6 +43,7 @@ _ALL: tuple[Action[Any], ...] = (
     backup.store_manifest,
     checks.check_resources,
     checks.check_status,
+    child_processes.wait_for_child,
     client_access.move_port,
     client_access.switch_tls,
     client_access.switch_node_tls,

@@ -113,6 +113,11 @@ def move_specs(
     return [_move_spec(move, loads[move.source], host, is_new=move.target in new_nodes) for move in moves]
 
 
+def needs_snapshot(load: NodeLoad, host: Host) -> bool:
+    """Whether slots leave the node by snapshots, and not key by key."""
+    return host.mode != "gentle" or _small_share(load, host) <= 1 / 2
+
+
 def copy_effort(lane: str, size: int, turns: int = 1) -> Work:
     """The effort of a copy of all data of a node, which uses so much memory, to a new one."""
     return effort(

@@ -6,6 +6,7 @@ from cachewright.model.instances import Node, has_proxy
 from cachewright.model.tasks import Step
 from cachewright.operations.actions.action import NoArguments, NodeArguments
 from cachewright.operations.actions.checks import CheckResources, CheckStatus, check_resources, check_status
+from cachewright.operations.actions.child_processes import WaitForChild, wait_for_child
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster
 from cachewright.operations.actions.instance_type import (
     ChangeType,
@@ -15,11 +16,12 @@ from cachewright.operations.actions.instance_type import (
 )
 from cachewright.operations.actions.nodes import ReleaseNode, release_node, set_memory
 from cachewright.operations.actions.replicas import AddReplica, add_replica, remove_replica
-from cachewright.operations.resize.cost_model import copy_effort, move_specs
+from cachewright.operations.resize.cost_model import copy_effort, move_specs, needs_snapshot
 from cachewright.operations.resize.new_cluster import NewCluster
 from cachewright.operations.resize.plan import Observation, ResizePlan, copied_bytes
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.tasks.progress import planned_seconds
 from cachewright.topologies import topology_of
 from cachewright.topologies.ha import watch_steps
 from cachewright.topologies.topology import start_node
@@ -34,6 +36,7 @@ _RELEASE_SECONDS = 0.2
 _RELEASE_WITHOUT_CLIENTS = f"{release_node.name}: without clients"
 _DRAIN_SECONDS = 0.1
 _REMOVE_SECONDS = 0.3
+_CHILD_SECONDS_A_BYTE = 5e-9
 
 
 def steps(
@@ -51,20 +54,26 @@ def steps(
     """
     loads, host, topology = observed.loads, observed.host, topology_of(plan.to.spec_code)
     memory = [_set_memory(node) for node in plan.resized]
+    before: dict[str, list[SubStepSpec]] = {
+        PRE_CHECK: [
+            _check_resources(plan.requirements),
+            _check_status(plan.added),
+            *(change.checks if change else ()),
+        ],
+        "Type change.": change.sub_steps if change else _become_ha(plan, observed, grace or {}),
+        "Resource request.": [start_node(node, founding=False) for node in plan.added],
+        "Cluster join.": _join(plan.added, len(plan.kept)) if topology.is_cluster else [],
+        "Replica synchronization.": _add_replicas(plan, observed),
+        "Memory increase.": memory if plan.grows else [],
+    }
     return build(
         run_id,
         {
-            PRE_CHECK: [
-                _check_resources(plan.requirements),
-                _check_status(plan.added),
-                *(change.checks if change else ()),
+            **before,
+            "Data migration.": [
+                *_wait_for_children(plan, observed, planned_seconds(build(run_id, before))),
+                *move_specs(plan.moves, loads, host, {node.id for node in plan.added}),
             ],
-            "Type change.": change.sub_steps if change else _become_ha(plan, observed, grace or {}),
-            "Resource request.": [start_node(node, founding=False) for node in plan.added],
-            "Cluster join.": _join(plan.added, len(plan.kept)) if topology.is_cluster else [],
-            "Replica synchronization.": _add_replicas(plan, observed),
-            "Memory increase.": memory if plan.grows else [],
-            "Data migration.": move_specs(plan.moves, loads, host, {node.id for node in plan.added}),
             "Memory decrease.": [] if plan.grows else memory,
             "Replica removal.": [_remove_replica(node, plan, grace or {}) for node in plan.surplus],
             "Resource release.": [_release(node, plan.removed, loads, grace or {}) for node in plan.removed],
@@ -126,6 +135,25 @@ def _add_replicas(plan: ResizePlan, observed: Observation) -> list[SubStepSpec]:
 def _add_replica(node: Node, size: int, lane: str, turns: int) -> SubStepSpec:
     work = copy_effort(lane, size, turns)
     return add_replica.sub_step(f"Replica synchronization. Shard {node.shard}", work, AddReplica(node.id))
+
+
+def _wait_for_children(plan: ResizePlan, observed: Observation, before: float) -> list[SubStepSpec]:
+    """One sub-step for each source that must not make a snapshot yet, in the lane of its moves.
+
+    :param before: planned seconds of the steps before the moves, in which the child process works too.
+    """
+    specs = []
+    for source in dict.fromkeys(move.source for move in plan.moves):
+        load = observed.loads[source]
+        if load.child is None or not needs_snapshot(load, observed.host):
+            continue
+        seconds = load.used_memory * _CHILD_SECONDS_A_BYTE * load.child.left
+        if seconds > before:
+            left = load.child.left * (1 - before / seconds)
+            work = effort(source, unit="keys", total=max(load.child.keys, 1), seconds=seconds - before)
+            name = f"Child process. Node {source}"
+            specs.append(wait_for_child.sub_step(name, work, WaitForChild(source, left)))
+    return specs
 
 
 def _remove_replica(node: Node, plan: ResizePlan, grace: Mapping[str, float]) -> SubStepSpec:

@@ -21,14 +21,21 @@ class ChildStatus(msgspec.Struct, frozen=True):
     """What a migration waits for, without commas and braces.
 
     :ivar cause: kind of the child process and id of its node.
-    :ivar percent: progress of the child process.
+    :ivar keys: number of keys that the child saves.
+    :ivar saved: number of keys that it has saved. A child tells it once a second.
     """
 
     cause: str
-    percent: int
+    keys: int
+    saved: int
+
+    @property
+    def left(self) -> float:
+        """The share of the keys that it has not saved yet."""
+        return 1.0 - self.saved / self.keys if self.keys else 1.0
 
     def __str__(self) -> str:
-        return f"waiting for {self.cause} ({self.percent} %)"
+        return f"waiting for {self.cause} ({int(100 * (1 - self.left))} %)"
 
 
 async def child_status(node: Node, client: Valkey) -> ChildStatus | None:
@@ -38,7 +45,8 @@ async def child_status(node: Node, client: Valkey) -> ChildStatus | None:
         return None
     if kind == "background save" and _is_synchronizing(info):
         kind = "full synchronization of a replica"
-    return ChildStatus(f"a {kind} of node {node.id}", _percent(info))
+    keys, saved = int(info.get("current_save_keys_total", 0)), int(info.get("current_save_keys_processed", 0))
+    return ChildStatus(f"a {kind} of node {node.id}", keys=keys, saved=min(saved, keys))
 
 
 def _kind(persistence: Mapping[str, Any]) -> str | None:
@@ -53,10 +61,3 @@ def _is_synchronizing(replication: Mapping[str, Any]) -> bool:
     """Whether a replica, or a program that reads a snapshot as if it were one, waits for a snapshot or receives it."""
     replicas = (value for name, value in replication.items() if name.startswith("slave") and isinstance(value, dict))
     return any(replica.get("state") in _SYNCHRONIZING for replica in replicas)
-
-
-def _percent(persistence: Mapping[str, Any]) -> int:
-    """Progress of the child in percent, by the keys that it has saved."""
-    total = int(persistence.get("current_save_keys_total", 0))
-    saved = int(persistence.get("current_save_keys_processed", 0))
-    return min(100 * saved // total, 100) if total else 0
