@@ -162,6 +162,15 @@ def test_a_clock_that_is_set_back_does_no_harm() -> None:
     assert seen.remaining_seconds >= 0
 
 
+def test_the_plan_took_a_part_of_the_duration() -> None:
+    half = sub_step("a", takes=3.0, status="EXECUTING", begin_time=1_000, progress_at=2_500, done=50.0)
+    planned = msgspec.structs.replace(step(half), planning_ms=1_000)
+    assert estimate([step(half)], 2_500).percent == 50
+    assert estimate([planned], 2_500).percent == 62  # 1 + 1.5 of 4 seconds
+    assert estimate([planned], 2_500).remaining_seconds == estimate([step(half)], 2_500).remaining_seconds
+    assert planned_seconds([planned]) == planned_seconds([step(half)]) + 1
+
+
 def test_a_plan_without_work_has_no_percent() -> None:
     assert estimate((), 0).percent == 0
 

@@ -1,6 +1,7 @@
 """Concurrent writes of many lanes to the record of one task, in a real database."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -29,9 +30,9 @@ def database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
-def stored(database: Database) -> Task:
+def stored(database: Database, task_id: str = "t") -> Task:
     with database.read() as connection:
-        return tasks.load(connection, "t")
+        return tasks.load(connection, task_id)
 
 
 def sub_steps(task: Task) -> list[SubStep]:
@@ -89,3 +90,20 @@ async def test_work_that_is_done_is_a_smaller_share_of_a_larger_effort(database:
     assert ledger.sub_step(first).done == pytest.approx(2)
     ledger.measure(first, done=1, scale=3.0)
     assert ledger.sub_step(first).done == pytest.approx(2), "a counter that falls is no step back"
+
+
+async def test_a_task_begins_with_the_attempt_that_makes_its_plan(database: Database) -> None:
+    with database.write() as connection:
+        tasks.add(connection, a_task(id="u", instance_id="j"))
+    ledger = await TaskRecorder.load(database, "u", lambda _task: None)
+    began = time.monotonic()
+    ledger.begin_planning()  # this attempt fails
+    await asyncio.sleep(0.3)
+    ledger.begin_planning()
+    await asyncio.sleep(0.2)
+    draft = SubStepSpec(name="a", action="a", work=effort("lane", seconds=1.0))
+    await ledger.start(build("u", {"One.": [draft], "Two.": [draft]}))
+    passed = (time.monotonic() - began) * 1000
+    one, two = stored(database, "u").steps
+    assert 190 <= one.planning_ms <= passed - 290
+    assert two.planning_ms == 0

@@ -94,6 +94,8 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """:ivar planning_ms: of the first step of a plan, the milliseconds that it took to make the plan."""
+
     id: str
     name: str
     sub_steps: tuple[SubStep, ...]
@@ -101,6 +103,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     begin_time: int | None = None
     end_time: int | None = None
     error_code: str | None = None
+    planning_ms: int = 0
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):

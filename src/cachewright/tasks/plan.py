@@ -77,6 +77,13 @@ def _id(*parts: str) -> str:
     return str(uuid.uuid5(_NAMES, "/".join(parts)))
 
 
+def with_planning(steps: tuple[Step, ...], planning_ms: int) -> tuple[Step, ...]:
+    """Return a plan with the time that it took to make it."""
+    return tuple(
+        msgspec.structs.replace(step, planning_ms=0 if position else planning_ms) for position, step in enumerate(steps)
+    )
+
+
 def outline(task_id: str, names: Sequence[str]) -> tuple[Step, ...]:
     """Steps without sub-steps, which show a task before it has a plan."""
     return tuple(Step(id=_id(task_id, name), name=name, sub_steps=()) for name in names)

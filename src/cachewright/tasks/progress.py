@@ -98,8 +98,8 @@ def settled(current: Estimate, before: float, passed: float, elapsed: float, *, 
 
 
 def planned_seconds(steps: Sequence[Step]) -> float:
-    """Planned duration of all steps."""
-    return sum(_Seen(step, 0).planned for step in steps)
+    """Duration of making the plan, and planned duration of all steps."""
+    return _planning_seconds(steps) + sum(_Seen(step, 0).planned for step in steps)
 
 
 def effort(steps: Sequence[Step]) -> float:
@@ -297,6 +297,10 @@ def _percent(steps: Sequence[Step], control: Control | None) -> int:
     ]
     seen = [_Seen(step, max(times, default=0), control, begun=0.5) for step in steps]
     slowness = {rate: measure.slowness for rate, measure in _measured(seen).items()}
-    total = sum(step.total(slowness) for step in seen)
+    total = _planning_seconds(steps) + sum(step.total(slowness) for step in seen)
     remaining = sum(step.remaining(slowness) for step in seen)
     return int(100 * (1 - remaining / total)) if total > 0 else 0
+
+
+def _planning_seconds(steps: Sequence[Step]) -> float:
+    return sum(step.planning_ms for step in steps) / 1000

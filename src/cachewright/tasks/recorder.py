@@ -22,6 +22,7 @@ from cachewright.store.database import Database
 from cachewright.tasks import calibration, waits
 from cachewright.tasks.estimator import Estimator
 from cachewright.tasks.forecast import with_errors
+from cachewright.tasks.plan import with_planning
 from cachewright.tasks.progress import Widths
 from cachewright.tasks.stall_detector import StallDetector
 from cachewright.tasks.step_status import ended, with_sub_step
@@ -62,6 +63,7 @@ class TaskRecorder:
         self._writing = asyncio.Lock()
         self._requested = 0
         self._stored = 0
+        self._planning_since: int | None = None
         self._waits_ended: dict[str, int] = {}
         self._estimator = Estimator(task, widths)
         self.was_resumed = task.status == "EXECUTING"
@@ -83,11 +85,17 @@ class TaskRecorder:
     def task(self) -> Task:
         return self._task
 
+    def begin_planning(self) -> None:
+        """Note the begin of an attempt to make the plan. The task begins with the attempt that succeeds."""
+        self._planning_since = self._now()
+
     async def start(self, steps: tuple[Step, ...]) -> None:
         """Store the plan and the status EXECUTING. Steps that an earlier attempt finished are kept."""
-        begin = self._task.begin_time or self._now()
+        since = self._planning_since or self._now()
+        begin = self._task.begin_time or since
         finished = tuple(step for step in self._task.steps if step.status == "FINISH")
-        self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=(*finished, *steps))
+        planned = with_planning(steps, self._now() - since)
+        self._task = replace(self._task, status="EXECUTING", begin_time=begin, steps=(*finished, *planned))
         await self.write()
 
     def show_beside_plan(self, what: str, status: str, seconds: float) -> None:

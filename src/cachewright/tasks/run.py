@@ -59,11 +59,13 @@ class TaskRun:
         if self._recorder.task.status == "WAITING":
             show = partial(self._recorder.show_beside_plan, PLAN)
             waiter = Waiter(self._title, show, Interruption(self._recorder))
-            steps = await run_attempt(
-                self._operation.policies[PLAN], waiter, lambda: self._operation.plan(self._recorder.task)
-            )
+            steps = await run_attempt(self._operation.policies[PLAN], waiter, self._make_plan)
             speeds = await asyncio.to_thread(self._speeds, self._recorder.task, steps)
             await self._recorder.start(learning.with_speeds(steps, speeds))
+
+    async def _make_plan(self) -> tuple[Step, ...]:
+        self._recorder.begin_planning()
+        return await self._operation.plan(self._recorder.task)
 
     def _speeds(self, task: Task, steps: Sequence[Step]) -> Mapping[str, learning.Speed]:
         with self._database.read() as connection:

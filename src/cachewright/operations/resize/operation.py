@@ -7,6 +7,7 @@ failure.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -51,6 +52,7 @@ from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.store import instances, task_controls
 from cachewright.tasks import learning
 from cachewright.tasks.operation import ActionFailed
+from cachewright.tasks.plan import with_planning
 from cachewright.tasks.progress import planned_seconds
 from cachewright.topologies import becomes_cluster, layout, topology_of
 from cachewright.valkey import cluster_membership
@@ -141,8 +143,10 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
     async def preview(self, context: OperationContext, task: Task, mode: MigrationMode = DEFAULT_MODE) -> Preview:
         """The plan that `plan` would make now, and the failures of its checks. Stores and changes nothing. ActionFailed
         DCS.9004 if no node responds; NODE_GONE or NodeRefused if a primary does not."""
+        began = time.monotonic()
         draft = await self._draft(context, task, mode)
-        present, observed, plan, planned = draft.present, draft.observed, draft.plan, draft.steps
+        present, observed, plan = draft.present, draft.observed, draft.plan
+        planned = with_planning(draft.steps, round((time.monotonic() - began) * 1000))
         minimum_bytes = context.settings.giant_key_mb * MEGABYTE
         access = context.access(observed.instance)
         if draft.change:  # only nodes of a cluster list keys by slot
