@@ -36,6 +36,7 @@ STARTERS = {
     "cachewright.tasks.engine.Engine": "integration",
     "cachewright.webhooks.delivery.WebhookDeliveryWorker": "integration",
     "receiver.Receiver": "integration",
+    "holding_bucket.HoldingBucket": "integration",
     "bench.nodes.BareCluster": "node",
     "bench.client_libraries.process.LibraryClient": "node",
     "postgres_server.PostgresServer": "node",
