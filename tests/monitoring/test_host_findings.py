@@ -53,6 +53,18 @@ def test_nodes_of_a_silent_host_are_replaced_after_a_while() -> None:
     assert due(host("h2", silent_seconds=60), answering, stopped)[0].moves == (NodeMove("b"),)
 
 
+def test_a_stopped_node_of_a_silent_host_is_not_said_to_be_replaced() -> None:
+    """As during a restore that waits for the former data of a node."""
+    stopped = [node("b", "h2", should_run=False), node("c", "h2", shard=1, should_run=False), node("d", "h3", shard=1)]
+    (text,) = faults(host("h2", silent_seconds=1), stopped, {"d"}, REBUILD_SECONDS).values()
+    assert "s it is replaced" not in text
+    first, second = text.split("node c of shard 1")
+    assert first.count("the node is stopped and is not replaced by itself: start the agent of the host") == 1
+    assert "--lost" not in first, "the host has the only copy of shard 0"
+    assert "start the agent of the host, or give the host up (hosts remove h2 --lost)" in second
+    assert due(host("h2", silent_seconds=600), {"d"}, tuple(stopped)) == []
+
+
 def test_nodes_that_answer_stay_although_their_agent_is_away() -> None:
     everything = {node.id for node in NODES}
     for hosts in (host("h2", silent_seconds=600), host("h2", "lost"), host("h2", "draining", 600)):

@@ -235,7 +235,7 @@ async def test_a_host_that_was_given_up_is_awaited_if_no_other_one_has_a_copy(th
             instances.change_node(connection, node_id, host_name="h2")
     task = there.phase(halted=True, exchanged=LEADS)
     there.host.silent = set(LEADS)
-    with pytest.raises(Postponed, match="waiting for host h2"):
+    with pytest.raises(Postponed, match=r"waiting for host h2 \(start its agent: it has the only copy of a shard\)$"):
         await RESTORE.recover(there.context, task)
     with there.context.database.write() as connection:
         instances.change_node(connection, REPLICA, shard=0)
@@ -255,6 +255,20 @@ async def test_a_host_that_was_given_up_is_awaited_if_no_other_one_has_a_copy(th
     assert set(await former_data(there.context, "i", nodes, "node_status")) == {LEADS[1]}, (
         "its owner has used the other"
     )
+
+
+async def test_a_wait_for_a_host_says_that_it_can_be_given_up_if_another_one_has_a_copy(there: Restored) -> None:
+    with there.context.database.write() as connection:
+        hosts.add(connection, HostRecord(name="h2", zone="z", state="active", address="127.0.0.2", created_at=1))
+        instances.change_node(connection, LEADS[1], host_name="h2")
+    task = there.phase(halted=True, exchanged=LEADS)
+    there.host.silent = set(LEADS)
+    given_up = r"waiting for host h2 \(start its agent or give it up if it is lost: hosts remove h2 --lost\)"
+    with pytest.raises(Postponed, match=rf"{given_up} and local \(start its agent: it has the only copy of a shard\)$"):
+        await RESTORE.recover(there.context, task)
+    there.host.silent = {LEADS[1]}
+    with pytest.raises(Postponed, match=f"{given_up}$"):
+        await RESTORE.recover(there.context, task)
 
 
 def _stored(there: Restored, task: Task) -> Task:

@@ -43,7 +43,12 @@ def faults(
     lost: dict[str, list[str]] = defaultdict(list)
     for node in nodes:
         if _is_away(node, hosts, answering):
-            plan = _plan(hosts[node.host_name], rebuild_seconds)
+            has_copy = any(
+                other.shard == node.shard and not _is_away(other, hosts, answering)
+                for other in nodes
+                if other.instance_id == node.instance_id
+            )
+            plan = _plan(hosts[node.host_name], node, rebuild_seconds, has_copy=has_copy)
             away[node.instance_id].append(f"node {node.id} of shard {node.shard} is on host {node.host_name}, {plan}")
     for (instance_id, shard), of_shard in _by_shard(nodes).items():
         if all(_is_away(node, hosts, answering) and hosts[node.host_name].state == "lost" for node in of_shard):
@@ -87,9 +92,14 @@ def _is_away(node: Node, hosts: Mapping[str, WatchedHost], answering: Collection
     return host is not None and host.is_away and node.id not in answering
 
 
-def _plan(host: WatchedHost, rebuild_seconds: float) -> str:
+def _plan(host: WatchedHost, node: Node, rebuild_seconds: float, *, has_copy: bool) -> str:
+    """Return what becomes of a node. For one that should not run, such as in a restore that waits for its former data,
+    what its owner can do."""
     if host.state == "lost":
         return "which was given up as lost"
+    if not node.should_run:
+        stays = "which does not report; the node is stopped and is not replaced by itself: start the agent of the host"
+        return f"{stays}, or give the host up (hosts remove {host.name} --lost)" if has_copy else stays
     return f"which does not report; after {rebuild_seconds:g} s it is replaced on another host"
 
 

@@ -18,7 +18,7 @@ from cachewright.operations.actions.takeover import clear_data, clear_replica, t
 from cachewright.operations.context import OperationContext
 from cachewright.operations.restore_files import RestoreFiles
 from cachewright.operations.restore_folders import delete_former, delete_new, former_folder
-from cachewright.store import hosts, instances
+from cachewright.store import hosts
 from cachewright.tasks.operation import CANCELLED, ActionFailed
 from cachewright.tasks.waiting import Postponed
 from cachewright.valkey.config import DATA_FOLDER
@@ -88,6 +88,7 @@ class Revival:
         self._unsure = nodes_of(task, load_data.name) | self._cleared
         self._failures: list[str] = []
         self._awaited: dict[str, Node] = {}
+        self._only_copies: set[str] = set()
         self._retried: str | None = None
         self.silent: set[str] = set()
         self.given_up: set[str] = set()
@@ -104,6 +105,8 @@ class Revival:
                 self.given_up.add(node.id)
             else:
                 self._awaited[node.host_name] = node
+                if not await self._has_copy(node):
+                    self._only_copies.add(node.host_name)
         except (TimeoutError, OSError, ActionFailed) as failure:
             self._retried = f"the data of node {node.id}: {failure}"
 
@@ -121,7 +124,9 @@ class Revival:
     def require_complete(self) -> None:
         """Raises Postponed if a node may have other data than it should, else ActionFailed if one has not started."""
         if self._awaited:
-            raise Postponed(f"waiting for host {' and '.join(sorted(self._awaited))}", self._is_any_back)
+            raise Postponed(
+                f"waiting for host {' and '.join(map(self._advice, sorted(self._awaited)))}", self._is_any_back
+            )
         if self._retried:
             raise Postponed(f"waiting for {_plain(self._retried)}", _at_once)
         if self._failures:
@@ -141,14 +146,27 @@ class Revival:
         self.silent.add(node.id)
         await self._context.change_node(node.id, should_run=True)
 
+    def _advice(self, host: str) -> str:
+        """Return the name of an awaited host, with what its owner can do."""
+        if host in self._only_copies:
+            return f"{host} (start its agent: it has the only copy of a shard)"
+        return f"{host} (start its agent or give it up if it is lost: hosts remove {host} --lost)"
+
     async def _is_replaced(self, node: Node) -> bool:
         """Whether the host of a node was given up as lost, and another one has a copy of its shard."""
+        return node.host_name in await self._lost_hosts() and await self._has_copy(node)
 
-        def read() -> bool:
+    async def _has_copy(self, node: Node) -> bool:
+        """Whether another host, which was not given up, has a copy of a node's shard."""
+        lost = await self._lost_hosts()
+        nodes = await self._context.nodes(node.instance_id)
+        shard = [one for one in nodes if one.shard == node.shard]
+        return any(one.host_name not in {*lost, node.host_name} for one in shard)
+
+    async def _lost_hosts(self) -> set[str]:
+        def read() -> set[str]:
             with self._context.database.read() as connection:
-                lost = {host.name for host in hosts.every(connection) if host.state == "lost"}
-                of_shard = [one for one in instances.nodes_of(connection, node.instance_id) if one.shard == node.shard]
-            return node.host_name in lost and any(other.host_name not in lost for other in of_shard)
+                return {host.name for host in hosts.every(connection) if host.state == "lost"}
 
         return await asyncio.to_thread(read)
 
