@@ -14,7 +14,7 @@ import pytest
 from cachewright import errors
 from cachewright.disk_reserve import available
 from cachewright.operations.online_migrations.imports import unsuitable
-from cachewright.valkey.certificates import new_authority, server_certificate
+from cachewright.valkey.certificates import authority_certificate, new_authority, server_certificate
 from cachewright.valkey.sources import gateway
 from cachewright.valkey.sources.files import fetch_file, file_size, parse_file_url, require_readable, without_query
 from cachewright.valkey.sources.gateway import Gateway
@@ -121,6 +121,23 @@ async def test_a_file_is_fetched_as_it_is_sent(tmp_path: Path) -> None:
     assert not [name for name in ("changed", "cut") if (tmp_path / name).exists()]
 
 
+async def test_a_look_at_a_file_waits_for_its_begin_only() -> None:
+    """Of a server that sends a few bytes and then nothing."""
+    rest = asyncio.Event()
+
+    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(DUMP, size=10**12))
+        await rest.wait()
+        writer.close()
+
+    server = await asyncio.start_server(answered, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/dump.rdb"
+        assert await file_size(LOOPBACK, url) == 10**12
+        rest.set()
+
+
 async def test_the_reserve_of_the_disk_is_not_used_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1000, free=50 + len(DUMP) - 1))
     assert available(tmp_path) == len(DUMP) - 1
@@ -137,7 +154,7 @@ async def test_the_reserve_of_the_disk_is_not_used_for_a_file(tmp_path: Path, mo
         (http(gzip.compress(DUMP, mtime=0)), "is not an RDB file", False),
         (http(DUMP, size=10**18), "does not tell the size", False),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "does not tell the size", False),
-        (http(b"", "Location: http://169.254.169.254/", status="302 Found"), "answers 302", False),
+        (http(b"", "Location: http://169.254.169.254/", status="302 Found"), "answers 302, a redirection", False),
         (http(b"", status="503 secret"), "answers 503", True),
         (b"SSH-2.0-OpenSSH_9.2p1 secret-banner\r\n", "is not HTTP", True),
         (b"", "is not HTTP", True),
@@ -153,12 +170,16 @@ async def test_other_answers(answer: bytes, words: str, passes: bool) -> None:
 
 
 async def test_servers_that_cannot_be_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "server.pem").write_text(server_certificate(new_authority("test"), "127.0.0.1"))
+    authority = new_authority("test")
+    (tmp_path / "server.pem").write_text(server_certificate(authority, "127.0.0.1"))
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(tmp_path / "server.pem")
     async with sending(http(DUMP), tls) as url:
-        with pytest.raises(SourceUnusable, match="the certificate is refused: "):
+        with pytest.raises(SourceUnusable, match=r"the certificate is refused: .* must know its authority"):
             await file_size(LOOPBACK, url)
+        (tmp_path / "authority.pem").write_text(authority_certificate(authority))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))  # now the system knows it
+        assert await file_size(LOOPBACK, url) == len(DUMP)
     with pytest.raises(SourceUnusable, match="cannot be reached"):
         await file_size(LOOPBACK, url)
 

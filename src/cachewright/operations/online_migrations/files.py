@@ -133,7 +133,7 @@ class ImportFiles:
         reason = gateways.load_failure(log)
         if reason is None:
             return ActionFailed(errors.NODE_START_FAILED, "the gateway has ended while it loaded the file")
-        return ActionFailed(errors.SOURCE_UNUSABLE, f"the file cannot be read: {reason}", final=True)
+        return ActionFailed(errors.SOURCE_UNUSABLE, f"{file.name} cannot be read: {reason}", final=True)
 
     async def _manifest(self) -> Manifest:
         storage = await self._run.context.backup_storage()

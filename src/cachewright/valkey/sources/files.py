@@ -60,9 +60,9 @@ def require_readable(begin: bytes, name: str) -> None:
 
 async def file_size(source: Source, url: str) -> int:
     """Return the bytes of a file after a look at its begin. Raises SourceUnusable."""
-    async with _opened(source, url) as (size, parts):
+    async with _opened(source, url) as (size, answer):
         begin = b""
-        async for part in parts:
+        async for part in answer.aiter_raw():  # as they arrive: a slow server need not send a whole part
             begin += part
             if len(begin) >= _MAGIC_BYTES:
                 break
@@ -80,10 +80,10 @@ async def fetch_file(source: Source, url: str, size: int, target: Path, progress
     done = 0
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
     with os.fdopen(descriptor, "wb") as file:
-        async with _opened(source, url) as (present, parts):
+        async with _opened(source, url) as (present, answer):
             if present != size:
                 raise SourceUnusable(f"{without_query(url)} has changed: {present} bytes, not {size}", passes=False)
-            async for part in parts:
+            async for part in answer.aiter_raw(_PART_BYTES):
                 done += len(part)
                 if done > size:
                     break
@@ -96,20 +96,26 @@ async def fetch_file(source: Source, url: str, size: int, target: Path, progress
 
 
 @asynccontextmanager
-async def _opened(source: Source, url: str) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-    """Yield the size and the parts of a file, as they are sent: unpacked parts would have no limit. Raises
-    SourceUnusable."""
+async def _opened(source: Source, url: str) -> AsyncIterator[tuple[int, httpx.Response]]:
+    """Yield the size of a file and the answer that has it, which is read as it is sent: unpacked parts would have no
+    limit. Raises SourceUnusable."""
     name = without_query(url)
     wanted = httpx.URL(url)
     host = wanted.raw_host.decode("ascii")  # `host` fails for some names
     address = await checked_address(source, host)
     pinned = wanted.copy_with(host=str(address))
+    authorities = await asyncio.to_thread(
+        ssl.create_default_context
+    )  # those of the system; httpx has a list of its own
     headers = {"Host": wanted.netloc.decode("ascii"), "Accept-Encoding": "identity"}
     try:
         async with (
-            httpx.AsyncClient(timeout=_ANSWER_SECONDS, trust_env=False) as http,
+            httpx.AsyncClient(verify=authorities, timeout=_ANSWER_SECONDS, trust_env=False) as http,
             http.stream("GET", pinned, headers=headers, extensions={"sni_hostname": host}) as answer,
         ):
+            if answer.has_redirect_location:
+                words = f"the server answers {answer.status_code}, a redirection, which is not followed"
+                raise SourceUnusable(f"{name}: {words}; give the URL of the file itself", passes=False)
             if answer.status_code != httpx.codes.OK:
                 busy = answer.status_code >= _BUSY_STATUS or answer.status_code == httpx.codes.TOO_MANY_REQUESTS
                 raise SourceUnusable(f"{name}: the server answers {answer.status_code}", passes=busy)
@@ -118,7 +124,7 @@ async def _opened(source: Source, url: str) -> AsyncIterator[tuple[int, AsyncIte
             length = answer.headers.get("Content-Length", "")
             if not _SIZE.fullmatch(length):
                 raise SourceUnusable(f"{name}: the server does not tell the size", passes=False)
-            yield int(length), answer.aiter_raw(_PART_BYTES)
+            yield int(length), answer
     except httpx.HTTPError as error:
         raise SourceUnusable(f"{name}: {_words(error)}", passes=True) from error
 
@@ -129,7 +135,11 @@ def _words(error: httpx.HTTPError) -> str:
         return "the server does not answer in time"
     if isinstance(error, httpx.ConnectError):
         refused = _certificate_error(error)
-        return f"the certificate is refused: {refused.verify_message}" if refused else "the server cannot be reached"
+        if refused is None:
+            return "the server cannot be reached"
+        return (
+            f"the certificate is refused: {refused.verify_message}; the system of Cachewright must know its authority"
+        )
     if isinstance(error, httpx.NetworkError):
         return "the connection was lost"
     return "the answer is cut off, or is not HTTP"
