@@ -153,6 +153,16 @@ def test_bad_input_changes_nothing(tenant: Tenant, changed: dict[str, Any], code
     assert tenant.call("GET", "tasks").json["task_count"] == "0"
 
 
+def test_a_text_that_is_no_url_is_named_as_it_was_given(tenant: Tenant) -> None:
+    for text, shown in (
+        ("ftp://host/dump.rdb", "'ftp://host/dump.rdb'"),
+        ("ftp://host/d?sign=x", "the name of the file"),
+    ):
+        wanted = files(files=[{"file_name": text}])
+        answer = tenant.call("POST", "migration-task", body(tenant.instance()) | wanted)
+        assert f"backup_files.files[0].file_name is not valid: {shown} is not a URL" in answer.json["error_msg"]
+
+
 def test_an_import_shows_no_signature(tenant: Tenant) -> None:
     target = tenant.instance()
     wanted = files(bucket_name="https://bucket.example.com/folder/", files=[{"file_name": FILE}, {"file_name": "b c"}])

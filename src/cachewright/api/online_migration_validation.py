@@ -106,7 +106,7 @@ def _urls(files: BackupFilesBody) -> list[str]:
 
 
 def _url(bucket: str, number: int, file: FileBody) -> str:
-    is_whole = file.file_name.partition("://")[0] in {"http", "https"}
+    is_whole = not bucket or file.file_name.partition("://")[0] in {"http", "https"}
     text = file.file_name if is_whole else f"{bucket.rstrip('/')}/{quote(file.file_name.lstrip('/'))}"
     field = f"backup_files.files[{number}].file_name" if is_whole else "backup_files.bucket_name"
     require_line(field, text)
