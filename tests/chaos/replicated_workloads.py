@@ -125,6 +125,7 @@ class PrimaryWithStandby(_ReplicatedWorkload):
             self._restart,
             self._create_and_delete,
             self._back_up,
+            self._back_up_past_data,
             self._restore,
             self._migrate,
             self._change_users,

@@ -70,6 +70,7 @@ def test_nothing_is_lost_and_nothing_hangs(
     chaos = FaultInjector(own_server, SEED, workload.longest_freeze)
     deeds = workload(chaos, instance_id)
     load(deeds.connect(), KEYS)
+    deeds.begin()
     port = show(client, instance_id).port
     traffic = [Traffic(number, port, patience=2, clustered=deeds.clustered) for number in range(2)]
     for thread in traffic:

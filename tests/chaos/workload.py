@@ -1,6 +1,8 @@
 """Requests to a server during faults: tasks of every kind on a cluster, by the seed."""
 
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +50,7 @@ class Workload:
     def __init__(self, chaos: FaultInjector, instance_id: str) -> None:
         self._chaos = chaos
         self._instance_id = instance_id
+        self._loaded_at = 0
         self.backups: list[str] = []
 
     @classmethod
@@ -58,6 +61,11 @@ class Workload:
     def connect(self) -> Any:
         """A client of the instance."""
         return cache(self._client, self._instance_id)
+
+    def begin(self) -> None:
+        """Begin when the keys are loaded, with a write log if the server takes one."""
+        self._loaded_at = int(time.time()) + 1
+        self._back_up_past_data()
 
     def one(self) -> None:
         deed = self._chaos.random.choice(self.deeds())
@@ -84,6 +92,7 @@ class Workload:
             self._check,
             self._create_and_delete,
             self._back_up,
+            self._back_up_past_data,
             self._restore,
             self._migrate,
             self._change_users,
@@ -159,6 +168,26 @@ class Workload:
         backup_id = accepted(lambda: requested(self._client, self._instance_id))
         if self._run(f"back up {backup_id}") == "SUCCESS":
             self.backups.append(backup_id)
+
+    def _back_up_past_data(self) -> None:
+        """Back up a second after the keys were loaded. There is none to choose during some tasks, and some seconds
+        after them."""
+        path = f"instances/{self._instance_id}"
+        log = self._request("GET", f"{path}/write-log")
+        if not log or not log["keep_hours"]:
+            self._request("PUT", f"{path}/write-log", {"keep_hours": 1})
+            return
+        windows = [(max(_epoch(one["first"]), self._loaded_at), _epoch(one["last"])) for one in log["windows"]]
+        if not (offered := [(first, last) for first, last in windows if first <= last]):
+            self._chaos.note("no past second is offered")
+            return
+        second = self._chaos.random.randint(*self._chaos.random.choice(offered))
+        moment = f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        if answer := self._request("POST", f"{path}/backups", {"moment": moment}):
+            backup_id = answer["backup_id"]
+            if self._run(f"back up {moment} as {backup_id}") == "SUCCESS":
+                assert manifest_of(self._chaos.server, backup_id).taken_at // 1000 == second
+                self.backups.append(backup_id)
 
     def _restore(self) -> None:
         """Into another instance: clients write to the first one, and no write of theirs may be lost. The other one has
@@ -252,6 +281,10 @@ class Workload:
         status, answer = self._chaos.server.call(method, path, body)
         assert status == 200 or answer["error_code"] == "DCS.4957", answer
         return status, answer
+
+
+def _epoch(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp())
 
 
 def progress_code(client: Any, instance_id: str, task_id: str) -> str:
