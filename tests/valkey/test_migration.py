@@ -10,9 +10,10 @@ import pytest
 from bench.nodes import BareCluster, client_of
 
 from cachewright.model.instances import Node
-from cachewright.valkey.client import connect
+from cachewright.valkey.client import Valkey, connect
+from cachewright.valkey.migration import mover
 from cachewright.valkey.migration.batch_size import LARGE_KEYS
-from cachewright.valkey.migration.jobs import count_keys, jobs, jobs_in, start_jobs
+from cachewright.valkey.migration.jobs import count_keys, exported_bytes, jobs, jobs_in, start_jobs
 from cachewright.valkey.migration.mover import Move, Mover, Next
 from cachewright.valkey.migration.moving_ahead import MovingAhead
 from cachewright.valkey.migration.range_size import RangeSize
@@ -123,6 +124,35 @@ async def test_a_range_that_moves_ahead_of_its_turn_is_followed(cluster: BareClu
     assert ahead.without(bytes_of_range + 400) == 500, "an estimate does not make the counter fall"
     assert ahead.without(100) == 0, "the counter has restarted"
     assert others.without(bytes_of_range) == bytes_of_range
+
+
+async def test_bytes_count_although_the_range_ends_before_its_mover_looks_for_jobs(
+    cluster: BareCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target, after = cluster.nodes
+    counters: list[int] = []
+
+    async def read(client: Valkey) -> int:
+        """Read the counter. After the first time, the source moves all of the range, as one that was moved ahead."""
+        counters.append(await exported_bytes(client))
+        if len(counters) == 1:
+            await start_jobs(client, [FIRST], target.id)
+            async with asyncio.timeout(30):
+                while not all(job.ended for job in await jobs(client)):
+                    await asyncio.sleep(0.01)
+        return counters[-1]
+
+    with client_of(source) as client:
+        for number in range(KEYS):
+            client.set(f"key:{number}", "x" * 100)
+    monkeypatch.setattr(mover, "exported_bytes", read)
+    said: list[Transfer] = []
+    await Mover(a_move(source, target, after)).ensure(said.append)
+    async with connect(source, OPEN) as at_source:
+        sent = await exported_bytes(at_source) - counters[0]
+    assert said[-1].keys > KEYS // 8
+    assert sent > 100 * said[-1].keys
+    assert said[-1].bytes == pytest.approx(sent, rel=0.001)
 
 
 def test_the_target_tells_the_progress_while_the_source_does_not_answer(cluster: BareCluster) -> None:

@@ -78,12 +78,17 @@ class Mover:
     async def _move_all(self, running: RunningMove, batches: BatchMover, gentle: GentleMover) -> None:
         """Follow or start batches until the source owns no slot of the range."""
         source, target, control = running.source, running.target, self._move.control
+        moved_ahead = True
         while True:
             if await batches.follow_started():
+                moved_ahead = False
                 continue
             remaining = await running.remaining()
             if not remaining:
+                if moved_ahead:  # its jobs may have ended after the counter was read
+                    running.exported = await exported_bytes(source)
                 return
+            moved_ahead = False
             await require_durable(source, target)
             asked_at = time.monotonic()
             async with self._move.state.settings.during_pause(
