@@ -27,6 +27,14 @@ from serving import Server, freeze, thaw, until
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 
 KEYS = 2_000
+HOLD = 7_301
+"""Key of the advisory lock for which the record of a move waits."""
+TRIGGER = f"""
+CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_advisory_xact_lock_shared({HOLD}); RETURN NEW; END $$;
+CREATE TRIGGER record_of_a_move BEFORE UPDATE ON nodes FOR EACH ROW
+WHEN (OLD.apart AND NOT NEW.apart) EXECUTE FUNCTION wait_for_the_test();
+"""
 _EVERY = "CHAOS_MINUTES" in os.environ
 
 
@@ -35,6 +43,8 @@ def hosts(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
     url = postgres.new_database()
     made = Hosts(url, tmp_path_factory.mktemp("hosts"), ("local", "local"), "--client-grace-seconds", "300")
     try:
+        with psycopg.connect(url) as connection:
+            connection.execute(TRIGGER.encode())
         yield made
     finally:
         made.clean_up()
@@ -86,10 +96,10 @@ class Move:
         return process
 
     @contextmanager
-    def records_held(self) -> Iterator[None]:
-        """No server writes to the database in the `with` block."""
+    def record_held(self) -> Iterator[None]:
+        """No server commits the record of a move in the `with` block. One that tries keeps its write lock."""
         with psycopg.connect(self.hosts.url) as connection:
-            connection.execute("LOCK TABLE server_coordination IN EXCLUSIVE MODE")
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (HOLD,))
             yield
             connection.rollback()
 
@@ -122,8 +132,8 @@ def while_writes_wait(move: Move, kill: Callable[[], None]) -> None:
 
 def before_the_record(move: Move, kill: Callable[[], None]) -> None:
     """Both nodes have exchanged their roles, and the record waits for the test."""
-    until(move.is_withdrawn, "the handover begins")
-    with move.records_held():
+    with move.record_held():  # before the handover begins: it may end before a look at it does
+        until(move.is_withdrawn, "the handover begins")
         until(lambda: move.replication(move.target)["role"] == "master", "the new node takes over", 5)
         assert not move.is_recorded()
         assert move.replication(move.source)["role"] == "slave"
