@@ -37,11 +37,16 @@ def _summed(step: Step) -> Step:
 
 
 def ended(step: Step, error_code: str | None, now: int) -> Step:
-    """End the waits of an ended task, and mark its executing sub-steps as failed."""
+    """End a step of an ended task: its waits end, and what executes becomes FAILED. That includes a step that has
+    finished one sub-step and not begun the next one."""
     sub_steps = tuple(
         msgspec.structs.replace(sub, status="FAILED", end_time=now, error_code=error_code)
         if sub.status == "EXECUTING"
         else sub
         for sub in (waits.end_wait(sub, now) for sub in step.sub_steps)
     )
-    return _summed(msgspec.structs.replace(step, sub_steps=sub_steps)) if sub_steps != step.sub_steps else step
+    if sub_steps != step.sub_steps:
+        step = _summed(msgspec.structs.replace(step, sub_steps=sub_steps))
+    if step.status == "EXECUTING":
+        return msgspec.structs.replace(step, status="FAILED", end_time=now, error_code=error_code)
+    return step
