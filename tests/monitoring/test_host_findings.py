@@ -59,7 +59,7 @@ def test_a_stopped_node_of_a_silent_host_is_not_said_to_be_replaced() -> None:
     (text,) = faults(host("h2", silent_seconds=1), stopped, {"d"}, REBUILD_SECONDS).values()
     assert "s it is replaced" not in text
     first, second = text.split("node c of shard 1")
-    assert first.count("the node is stopped and is not replaced by itself: start the agent of the host") == 1
+    assert first.count("the node is stopped and is not replaced automatically: start the agent of the host") == 1
     assert "--lost" not in first, "the host has the only copy of shard 0"
     assert "start the agent of the host, or give the host up (hosts remove h2 --lost)" in second
     assert due(host("h2", silent_seconds=600), {"d"}, tuple(stopped)) == []

@@ -74,5 +74,5 @@ class Work:
         one. Blocks."""
         found = reading_server(self.settings.valkey_binaries, version)
         if found is None:
-            raise DamagedSnapshot(f"no valkey-server of version {version} or later is there to read it")
+            raise DamagedSnapshot(f"this host has no valkey-server {version} or later to read it")
         return found[1]

@@ -98,7 +98,8 @@ def _plan(host: WatchedHost, node: Node, rebuild_seconds: float, *, has_copy: bo
     if host.state == "lost":
         return "which was given up as lost"
     if not node.should_run:
-        stays = "which does not report; the node is stopped and is not replaced by itself: start the agent of the host"
+        stopped = "the node is stopped and is not replaced automatically"
+        stays = f"which does not report; {stopped}: start the agent of the host"
         return f"{stays}, or give the host up (hosts remove {host.name} --lost)" if has_copy else stays
     return f"which does not report; after {rebuild_seconds:g} s it is replaced on another host"
 

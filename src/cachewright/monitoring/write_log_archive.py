@@ -128,7 +128,7 @@ class WriteLogArchive:
         logs, mover = wanted.logs, wanted.mover
         away = node_elsewhere(wanted.nodes)
         if away and self._context.settings.backup_storage is None:
-            await in_background(self._end, logs, f"only the server reaches its backups: {away}")
+            await in_background(self._end, logs, f"only the server reaches the folder of backups: {away}")
             return
         may_store, may_begin = True, True
         if not away or any(node.host_name == EMBEDDED for node in wanted.nodes):

@@ -114,7 +114,7 @@ class AgentLogFiles:
         job_id = str(uuid.uuid4())
         state = await self._context.host.perform_job(self._node.id, job_id, encoded(job), seconds)
         if not state.has_ended:
-            raise StorageFailed(f"host {self._node.host_name} has not done it within {seconds:.0f} s")
+            raise StorageFailed(f"host {self._node.host_name} has not finished in {seconds:.0f} s")
         if state.failure is not None:
             raise StorageFailed(f"host {self._node.host_name}: {state.text}")
         return state

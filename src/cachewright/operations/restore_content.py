@@ -86,9 +86,9 @@ def require_reach(content: BackupContent, shards: int, away: str, *, storage_is_
     :param away: sentence about a node there. :param storage_is_shared: whether agents reach the storage of backups.
     """
     if not storage_is_shared:
-        raise _refused(f"only the server reaches its backups, set --backup-storage: {away}")
+        raise _refused(f"only the server reaches the folder of backups, set --backup-storage: {away}")
     if needs_slot_order(content, shards):
-        raise _refused(f"a node without a cluster has made it, so only the server divides it among shards: {away}")
+        raise _refused(f"only the server divides the backup of an instance without a cluster among shards: {away}")
 
 
 def needs_slot_order(content: BackupContent, shards: int) -> bool:

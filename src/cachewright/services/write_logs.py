@@ -48,7 +48,7 @@ class WriteLogService(msgspec.Struct, frozen=True):
             instance_of(connection, principal.project_id, instance_id)
             away = node_elsewhere(instances.nodes_of(connection, instance_id))
         if hours and away and not self.storage_is_shared:
-            reason = f"only the server reaches its backups, set --backup-storage: {away}"
+            reason = f"only the server reaches the folder of backups, set --backup-storage: {away}"
             raise ApiError(errors.INVALID_PARAMETER, parameter="keep_hours", reason=reason)
         self.attributes.change(principal, instance_id, lambda _: AttributeChange(attributes={ATTRIBUTE: hours}))
         return self.state(principal, instance_id)

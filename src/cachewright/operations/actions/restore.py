@@ -104,7 +104,7 @@ async def make_data(context: OperationContext, step: StepContext, arguments: Nod
     if node is None:
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"node {arguments.node_id} does not exist", True)
     if await context.host.has_file(node.id, former_folder(step.task.id)):
-        message = f"node {node.id} still has data of before an earlier attempt, in {former_folder(step.task.id)}"
+        message = f"node {node.id} still has its data from before an earlier attempt, in {former_folder(step.task.id)}"
         raise ActionFailed(errors.TASK_STATE_CONFLICT, f"{message}; request another restore", True)
     files = RestoreFiles(context, step.task.id)
     if node.host_name != EMBEDDED:

@@ -110,9 +110,9 @@ def bound_to_server(instance: Instance, nodes: Sequence[Node]) -> str | None:
     """Return why nodes of an instance that is no cluster can only be on the host of the server; None if they can be on
     others."""
     if instance.server_certificate is not None:
-        return "the proxy of an instance with TLS of clients runs on the host of the server, as its nodes"
+        return "the proxy of an instance with TLS of clients runs on the host of the server, and so do its nodes"
     if allowed_addresses(instance) is not None:
-        return "the proxy of an instance with a whitelist runs on the host of the server, as its nodes"
+        return "the proxy of an instance with a whitelist runs on the host of the server, and so do its nodes"
     if are_hidden(instance, nodes):
         return "its nodes listen on loopback addresses behind the proxy, because it was created on a single host"
     return None
