@@ -5,7 +5,7 @@ import os
 import sys
 
 _FAILED = 1
-"""Also of a command that raised what nobody expected. Its traceback has been printed then."""
+"""Exit status after an unexpected exception, whose traceback was printed, and after an error of the output."""
 
 
 class Exit:

@@ -93,7 +93,7 @@ def encode_answer(call: Call, answer: Answer) -> bytes:
 
 
 def decode_answer(encoded: bytes) -> Answer:
-    """Raises HostSilent if the answer is too large: read, it takes a multiple of its size."""
+    """Return an answer. Raises HostSilent if it is too large: decoded, it takes several times its size in memory."""
     if len(encoded) > MOST_ANSWER_BYTES:
         raise HostSilent(f"an agent has sent an answer of {len(encoded)} bytes, more than {MOST_ANSWER_BYTES}")
     return msgspec.json.decode(encoded, type=Answer)

@@ -139,7 +139,7 @@ class FailoverWatch:
             await here.remove(sentinel_id, _STOP_SECONDS)
 
     async def _is_started(self, sentinel: Sentinel, process: ProcessInfo | None) -> bool:
-        """Whether a sentinel runs, or does after this.
+        """Start a sentinel that does not run. Return whether it runs now.
 
         :param process: as its host has reported it last.
         """

@@ -54,10 +54,10 @@ class AgentReceiver:
         return self._counted
 
     async def update(self) -> None:
-        """`receive` asks already."""
+        """No effect: `receive` asks the agent for the progress."""
 
     async def close(self) -> None:
-        """A snapshot that is not complete is deleted."""
+        """End the job. The agent deletes a snapshot that is not complete."""
         await self._job.end()
 
     def _require(self, state: JobState, stage: str) -> None:
