@@ -67,8 +67,8 @@ async def until_ended(task: asyncio.Future[Any]) -> None:
 
 
 class GrowingPauses:
-    """Pauses between looks at what somebody waits for: a small share of the time since the first look, within limits.
-    So long waits of many cost little, and the end of each is noticed late by that share at most."""
+    """Pauses between checks whether a wait has ended: a small share of the time since the first check, within limits.
+    So many long waits cost little, and the end of each is noticed late by that share at most."""
 
     def __init__(self, shortest: float, longest: float = _LONGEST_PAUSE_SECONDS) -> None:
         self._shortest = shortest

@@ -66,7 +66,7 @@ async def check(work: Work, job: CheckSnapshot) -> None:
 
 
 async def store(work: Work, job: StoreSnapshot) -> None:
-    """Objects that an earlier attempt has stored need no file any more."""
+    """Store the snapshot, then delete its folder. Objects that an earlier attempt has stored need no file."""
 
     async def progress(stored: int) -> None:
         work.tell(Done(stored))

@@ -9,14 +9,14 @@ from cachewright.model.instances import Node
 from cachewright.model.write_logs import WriteLog
 
 SNAPSHOT_PREFIX, FETCHED_PREFIX = "snapshot-", "fetched-"
-"""What the names of folders begin with in which a job keeps a snapshot for the next one, or what it has fetched."""
+"""Prefixes of the names of folders: with a snapshot for the next job, and with files that a job has fetched."""
 
 SNAPSHOT_FILE = "shard.rdb"
 """Name of a snapshot in the folder of its job."""
 
 
 _Name = Annotated[str, msgspec.Meta(pattern=r"^(?!\.{1,2}$)[^/]+$")]
-"""Name of a file or a folder, which leads to no other folder."""
+"""Name of a file or a folder, without a path to another folder."""
 
 
 class _Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):

@@ -23,7 +23,8 @@ async def link(work: Work, job: LinkLog) -> None:
 
 
 def _link(folder: Path, kept: frozenset[str]) -> Linked:
-    """Links nothing if only the reserve of the disk is left: `delete_links_when_full` deletes the links then."""
+    """Link the present files. No effect if only the reserve of the disk is left: `delete_links_when_full` deletes the
+    links then."""
     data = folder.with_name(DATA_FOLDER)
     space = disk_space(folder.parent)
     if space.free < space.reserve:

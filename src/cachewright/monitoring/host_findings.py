@@ -93,8 +93,8 @@ def _is_away(node: Node, hosts: Mapping[str, WatchedHost], answering: Collection
 
 
 def _plan(host: WatchedHost, node: Node, rebuild_seconds: float, *, has_copy: bool) -> str:
-    """Return what becomes of a node. For one that should not run, such as in a restore that waits for its former data,
-    what its owner can do."""
+    """Return what will happen to a node. For a node that should not run, such as in a restore that waits for its former
+    data, return what its owner can do."""
     if host.state == "lost":
         return "which was given up as lost"
     if not node.should_run:

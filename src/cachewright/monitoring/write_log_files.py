@@ -55,7 +55,7 @@ class ServerLogFiles:
         self._node = node
 
     async def link(self, kept: Set[str]) -> Linked:
-        """A rewrite may delete files meanwhile."""
+        """Link the present files. Repeated when a rewrite has deleted one of them meanwhile."""
         host, node_id = self._context.host, self._node.id
         for left in reversed(range(_TRIES)):
             text = await host.read_file(node_id, f"{DATA_FOLDER}/{append_only_files.MANIFEST}")

@@ -31,7 +31,7 @@ _KIND: FaultKind = "short_write_log"
 
 
 class _Leaving(msgspec.Struct, frozen=True):
-    """What leaves in one round.
+    """The logs to delete or end in one round.
 
     :ivar deleted: logs to delete, and why before their time; None if they have expired.
     :ivar ended: logs that do not grow any more, and why.
@@ -135,6 +135,6 @@ def _leaving(connection: sa.Connection, now: int, space: LogSpace | None, quota:
 
 
 def _without(logs: Sequence[WriteLog], leaving: Sequence[WriteLog]) -> list[WriteLog]:
-    """Return the logs, of which the leaving ones have expired: their bytes are free soon."""
+    """Return the logs with the leaving ones marked as expired, because their bytes are free soon."""
     ids = {one.id for one in leaving}
     return [msgspec.structs.replace(one, ended=EXPIRED) if one.id in ids else one for one in logs]

@@ -38,7 +38,7 @@ class NodeClock:
         self.latest = 0
 
     def see(self, shown: int) -> int:
-        """The node has shown this time, epoch milliseconds, which is returned."""
+        """Record a time that the node has shown, in epoch milliseconds. Return it."""
         self.ahead = shown - self._clock()
         self.latest = max(self.latest, shown // 1000)
         return shown

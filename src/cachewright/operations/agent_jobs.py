@@ -99,6 +99,6 @@ def require_success(node: Node, state: JobState) -> None:
 
 
 def told(state: JobState, kind: type[Told]) -> Told:
-    """Return what a job has told."""
+    """Return the values that a job has reported."""
     found: dict[str, Any] = state.told
     return msgspec.convert(found, kind, str_keys=True)

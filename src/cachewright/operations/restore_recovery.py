@@ -183,7 +183,7 @@ class Revival:
 
 
 def _plain(text: str) -> str:
-    """Return a text as a status can have it."""
+    """Return a text without the characters that a status must not contain."""
     return text.translate(str.maketrans(",{}\n", ";() "))
 
 

@@ -28,7 +28,7 @@ _RESULTS = frozenset({"output", "error"})
 _ARGUMENTS = "inputs"
 _READ_BY_SERVERS = frozenset({"workflow_status", "workflow_output"})
 _LATEST_MS = 32_503_680_000_000
-"""Year 3000."""
+"""Latest time that an agent may report: the year 3000, in epoch milliseconds."""
 
 _CONNECTIONS = 50
 """Maximum number of connections of an agent."""

@@ -20,7 +20,7 @@ from cachewright.valkey.migration.background_child import ChildStatus, child_sta
 
 _POLL_SECONDS = 0.2
 _SILENT_SECONDS = 3.0
-"""Time without progress after which the child is shown as a wait, which is no work. It reports once a second."""
+"""Time without progress after which the sub-step shows a wait in place of work. A child reports once a second."""
 
 
 class WaitForChild(msgspec.Struct, frozen=True):
