@@ -169,6 +169,8 @@ def test_the_plan_took_a_part_of_the_duration() -> None:
     assert estimate([planned], 2_500).percent == 62  # 1 + 1.5 of 4 seconds
     assert estimate([planned], 2_500).remaining_seconds == estimate([step(half)], 2_500).remaining_seconds
     assert planned_seconds([planned]) == planned_seconds([step(half)]) + 1
+    waiting = msgspec.structs.replace(step(sub_step("a", takes=3.0)), planning_ms=1_000)
+    assert estimate([waiting], 2_500).percent == 0, "no sub-step has begun"
 
 
 def test_a_plan_without_work_has_no_percent() -> None:

@@ -295,7 +295,9 @@ def _percent(steps: Sequence[Step], control: Control | None) -> int:
         for time in (sub_step.begin_time, sub_step.progress_at, sub_step.end_time)
         if time is not None
     ]
-    seen = [_Seen(step, max(times, default=0), control, begun=0.5) for step in steps]
+    if not times:
+        return 0  # nothing but the plan is done: its estimate is that before the begin
+    seen = [_Seen(step, max(times), control, begun=0.5) for step in steps]
     slowness = {rate: measure.slowness for rate, measure in _measured(seen).items()}
     total = _planning_seconds(steps) + sum(step.total(slowness) for step in seen)
     remaining = sum(step.remaining(slowness) for step in seen)
