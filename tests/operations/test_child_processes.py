@@ -1,6 +1,7 @@
 """A plan that finds a background save on a source states it as work: its keys are counted, its seconds are foreseen."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -9,6 +10,7 @@ from test_resize_plan import cluster, flavor, observation
 from busy_nodes import control
 from caches import cache, load, present
 from cachewright.model.tasks import MigrationMode
+from cachewright.operations.actions import child_processes
 from cachewright.operations.actions.child_processes import wait_for_child
 from cachewright.operations.resize.cost_model import MOVE, Host
 from cachewright.operations.resize.plan import NONE_NAMED, decide
@@ -16,6 +18,7 @@ from cachewright.operations.resize.steps import steps
 from cachewright.valkey.migration.background_child import ChildStatus
 from sdk_calls import created, ended, progress, resize
 from serving import Server, until
+from standalone_node import node_at
 
 KEYS, SIZE = 20_000, 4_000
 SAVE_SECONDS = 6.0
@@ -57,6 +60,23 @@ def test_a_child_process_that_ends_before_the_moves_is_no_work() -> None:
 def test_keys_that_move_one_by_one_need_no_snapshot() -> None:
     begun = ChildStatus("a background save of node n", keys=1000, saved=0)
     assert {action for action, *_ in planned(begun, megabytes=1000, mode="gentle")} == {MOVE}
+
+
+async def test_a_child_that_has_saved_all_keys_has_none_left_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ChildStatus("a background save of node n", keys=1000, saved=1000)
+    statuses = iter([whole, whole, None])
+
+    async def child_status(*_: object) -> ChildStatus | None:
+        return next(statuses)
+
+    monkeypatch.setattr(child_processes, "child_status", child_status)
+    measured: list[object] = []
+    step: Any = SimpleNamespace(
+        measure=lambda **values: measured.append(values), end_wait=lambda: None, raise_if_cancelled=lambda: None
+    )
+    await child_processes._follow(step, node_at(1, 2), cast(Any, None), 0.5)
+    assert measured == []
+    assert list(statuses) == [], "it waits until the child has ended"
 
 
 @pytest.fixture

@@ -48,9 +48,10 @@ async def _follow(step: StepContext, node: Node, client: Valkey, planned_left: f
     first = current = await child_status(node, client)
     moved_at = time.monotonic()
     while first and current and _is_same(first, current):
-        done = (first.left - current.left) / first.left if first.left else 1.0
-        detail = f"{{node_id:{node.id},keys:{current.saved}/{current.keys}}}"
-        step.measure(done=done * step.sub_step.work.total, detail=detail, scale=first.left / planned_left)
+        if first.left:  # else it has saved all keys, and only completes its file
+            done = (first.left - current.left) / first.left
+            detail = f"{{node_id:{node.id},keys:{current.saved}/{current.keys}}}"
+            step.measure(done=done * step.sub_step.work.total, detail=detail, scale=first.left / planned_left)
         if time.monotonic() - moved_at > _SILENT_SECONDS:
             step.begin_wait(str(current), cause=current.cause)
         await asyncio.sleep(_POLL_SECONDS)

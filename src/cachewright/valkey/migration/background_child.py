@@ -35,7 +35,8 @@ class ChildStatus(msgspec.Struct, frozen=True):
         return 1.0 - self.saved / self.keys if self.keys else 1.0
 
     def __str__(self) -> str:
-        return f"waiting for {self.cause} ({int(100 * (1 - self.left))} %)"
+        percent = 100 * self.saved // self.keys if self.keys else 0
+        return f"waiting for {self.cause} ({percent} %)"
 
 
 async def child_status(node: Node, client: Valkey) -> ChildStatus | None:
