@@ -41,17 +41,13 @@ def faults(
     """
     away: dict[str, list[str]] = defaultdict(list)
     lost: dict[str, list[str]] = defaultdict(list)
-    for node in nodes:
-        if _is_away(node, hosts, answering):
-            has_copy = any(
-                other.shard == node.shard and not _is_away(other, hosts, answering)
-                for other in nodes
-                if other.instance_id == node.instance_id
-            )
-            plan = _plan(hosts[node.host_name], node, rebuild_seconds, has_copy=has_copy)
-            away[node.instance_id].append(f"node {node.id} of shard {node.shard} is on host {node.host_name}, {plan}")
     for (instance_id, shard), of_shard in _by_shard(nodes).items():
-        if all(_is_away(node, hosts, answering) and hosts[node.host_name].state == "lost" for node in of_shard):
+        missing = [node for node in of_shard if _is_away(node, hosts, answering)]
+        has_copy = len(missing) < len(of_shard)
+        for node in missing:
+            plan = _plan(hosts[node.host_name], node, rebuild_seconds, has_copy=has_copy)
+            away[instance_id].append(f"node {node.id} of shard {shard} is on host {node.host_name}, {plan}")
+        if not has_copy and all(hosts[node.host_name].state == "lost" for node in missing):
             names = ", ".join(sorted({node.host_name for node in of_shard}))
             lost[instance_id].append(f"no copy of shard {shard} is left, its host {names} was given up as lost")
     found: dict[tuple[str, FaultKind], str] = {}
