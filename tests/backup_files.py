@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,16 @@ def finished(client: Any, instance_id: str, backup_id: str) -> Any:
         return found if found and found.status in {"succeed", "failed"} else None
 
     return until(row, f"backup {backup_id} has not ended")
+
+
+def epoch(text: str) -> int:
+    """The second of a time in an answer."""
+    return int(datetime.fromisoformat(text).timestamp())
+
+
+def moment_text(second: int) -> str:
+    """A second as the member `moment` of a request."""
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def manifest_of(server: Server, backup_id: str) -> Manifest:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +18,7 @@ from huaweicloudsdkdcs.v2 import (
     StartInstanceResizeCheckJobRequestBody,
 )
 
-from backup_files import manifest_of, requested
+from backup_files import epoch, manifest_of, moment_text, requested
 from caches import cache, serves
 from cachewright.valkey.slots import SLOTS
 from migrating import content, fill, migrate, reaches
@@ -177,15 +176,14 @@ class Workload:
         if not log or not log["keep_hours"]:
             self._request("PUT", f"{path}/write-log", {"keep_hours": 1})
             return
-        windows = [(max(_epoch(one["first"]), self._loaded_at), _epoch(one["last"])) for one in log["windows"]]
+        windows = [(max(epoch(one["first"]), self._loaded_at), epoch(one["last"])) for one in log["windows"]]
         if not (offered := [(first, last) for first, last in windows if first <= last]):
             self._chaos.note("no past second is offered")
             return
         second = self._chaos.random.randint(*self._chaos.random.choice(offered))
-        moment = f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}"
-        if answer := self._request("POST", f"{path}/backups", {"moment": moment}):
+        if answer := self._request("POST", f"{path}/backups", {"moment": moment_text(second)}):
             backup_id = answer["backup_id"]
-            if self._run(f"back up {moment} as {backup_id}") == "SUCCESS":
+            if self._run(f"back up {moment_text(second)} as {backup_id}") == "SUCCESS":
                 assert manifest_of(self._chaos.server, backup_id).taken_at // 1000 == second
                 self.backups.append(backup_id)
 
@@ -281,10 +279,6 @@ class Workload:
         status, answer = self._chaos.server.call(method, path, body)
         assert status == 200 or answer["error_code"] == "DCS.4957", answer
         return status, answer
-
-
-def _epoch(text: str) -> int:
-    return int(datetime.fromisoformat(text).timestamp())
 
 
 def progress_code(client: Any, instance_id: str, task_id: str) -> str:

@@ -161,7 +161,8 @@ def _killed_in_the_takeover(server: Server, instance_id: str, backup_id: str, in
 
 
 def _killed_if_it_takes_over(server: Server, task_id: str) -> bool:
-    """Kill the server in the takeover, which takes some milliseconds. False if it has ended: the server goes on."""
+    """Kill the server during the takeover, and return True. The takeover takes only milliseconds: if it has ended
+    before, return False, with the server still running."""
     assert server.process
     process = psutil.Process(server.process.pid)
     deadline = time.monotonic() + PATIENCE_SECONDS

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from huaweicloudsdkdcs.v2 import RestoreInstanceBody, RestoreInstanceRequest
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 
-from backup_files import contents, fetched, finished, manifest_of
+from backup_files import contents, epoch, fetched, finished, manifest_of, moment_text
 from caches import FAULTS, cache, operator_of, serves
 from sdk_calls import PASSWORD, created, ended, newest_task, resize, show
 from serving import Server, until
@@ -83,14 +82,10 @@ def offered(server: Server, instance_id: str, second: int) -> bool:
     return any(epoch(one["first"]) <= second <= epoch(one["last"]) for one in windows)
 
 
-def epoch(text: str) -> int:
-    return int(datetime.fromisoformat(text).timestamp())
-
-
 def past(server: Server, instance_id: str, second: int | str) -> tuple[int, Any]:
     """Request a backup of the data of a second."""
-    moment = second if isinstance(second, str) else f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return server.call("POST", f"instances/{instance_id}/backups", {"moment": moment})
+    body = {"moment": second if isinstance(second, str) else moment_text(second)}
+    return server.call("POST", f"instances/{instance_id}/backups", body)
 
 
 def past_backup(server: Server, client: Any, instance_id: str, second: int) -> str:

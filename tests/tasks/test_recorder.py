@@ -41,68 +41,68 @@ def sub_steps(task: Task) -> list[SubStep]:
 
 async def test_lanes_share_writes_and_each_waits_for_its_own(database: Database) -> None:
     published: list[Task] = []
-    ledger = await TaskRecorder.load(database, "t", published.append)
+    recorder = await TaskRecorder.load(database, "t", published.append)
 
     async def run(sub_step_id: str) -> None:
-        for change, status in ((ledger.begin, "EXECUTING"), (ledger.finish, "FINISH")):
+        for change, status in ((recorder.begin, "EXECUTING"), (recorder.finish, "FINISH")):
             await change(sub_step_id)
             on_record = {sub_step.id: sub_step.status for sub_step in sub_steps(stored(database))}
             assert on_record[sub_step_id] == status
 
-    await asyncio.gather(*(run(sub_step.id) for sub_step in sub_steps(ledger.task)))
+    await asyncio.gather(*(run(sub_step.id) for sub_step in sub_steps(recorder.task)))
     assert {sub_step.status for sub_step in sub_steps(stored(database))} == {"FINISH"}
     assert stored(database).revision == len(published) < LANES
     assert published[-1] == stored(database)
 
 
 async def test_who_shares_a_write_that_fails_is_told_as_well(database: Database) -> None:
-    ledger = await TaskRecorder.load(database, "t", lambda _task: None)
+    recorder = await TaskRecorder.load(database, "t", lambda _task: None)
     with database.write() as connection:
         tasks.save(connection, stored(database))  # its worker must take itself for replaced
-    begun = (ledger.begin(sub_step.id) for sub_step in sub_steps(ledger.task))
+    begun = (recorder.begin(sub_step.id) for sub_step in sub_steps(recorder.task))
     told = await asyncio.gather(*begun, return_exceptions=True)
     assert [type(error) for error in told] == [tasks.StaleTask] * LANES
 
 
 async def test_the_end_of_a_wait_is_no_progress(database: Database) -> None:
-    ledger = await TaskRecorder.load(database, "t", lambda _task: None)
-    first, second, *_ = (sub_step.id for sub_step in sub_steps(ledger.task))
-    await ledger.begin(first)
-    await ledger.finish(first)
-    await ledger.begin(second)
-    ledger.measure(second, done=5)
-    await ledger.write()
-    percent = ledger.task.percent
-    ledger.begin_wait(second, "paused", seconds=0.0)
+    recorder = await TaskRecorder.load(database, "t", lambda _task: None)
+    first, second, *_ = (sub_step.id for sub_step in sub_steps(recorder.task))
+    await recorder.begin(first)
+    await recorder.finish(first)
+    await recorder.begin(second)
+    recorder.measure(second, done=5)
+    await recorder.write()
+    percent = recorder.task.percent
+    recorder.begin_wait(second, "paused", seconds=0.0)
     await asyncio.sleep(0.5)
-    ledger.end_wait(second)
-    await ledger.write()
-    assert ledger.task.percent == percent
-    assert ledger.sub_step(second).waited_ms >= 400
+    recorder.end_wait(second)
+    await recorder.write()
+    assert recorder.task.percent == percent
+    assert recorder.sub_step(second).waited_ms >= 400
 
 
 async def test_work_that_is_done_is_a_smaller_share_of_a_larger_effort(database: Database) -> None:
-    ledger = await TaskRecorder.load(database, "t", lambda _task: None)
-    first, *_ = (sub_step.id for sub_step in sub_steps(ledger.task))
-    await ledger.begin(first)
-    ledger.measure(first, done=6, scale=1.0)
-    ledger.measure(first, done=2, scale=3.0)
-    assert ledger.sub_step(first).done == pytest.approx(2)
-    ledger.measure(first, done=1, scale=3.0)
-    assert ledger.sub_step(first).done == pytest.approx(2), "a counter that falls is no step back"
+    recorder = await TaskRecorder.load(database, "t", lambda _task: None)
+    first, *_ = (sub_step.id for sub_step in sub_steps(recorder.task))
+    await recorder.begin(first)
+    recorder.measure(first, done=6, scale=1.0)
+    recorder.measure(first, done=2, scale=3.0)
+    assert recorder.sub_step(first).done == pytest.approx(2)
+    recorder.measure(first, done=1, scale=3.0)
+    assert recorder.sub_step(first).done == pytest.approx(2), "a counter that falls is no step back"
 
 
 async def test_a_task_begins_with_the_attempt_that_makes_its_plan(database: Database) -> None:
     with database.write() as connection:
         tasks.add(connection, a_task(id="u", instance_id="j"))
-    ledger = await TaskRecorder.load(database, "u", lambda _task: None)
+    recorder = await TaskRecorder.load(database, "u", lambda _task: None)
     began = time.monotonic()
-    ledger.begin_planning()  # this attempt fails
+    recorder.begin_planning()  # first attempt, which fails
     await asyncio.sleep(0.3)
-    ledger.begin_planning()
+    recorder.begin_planning()
     await asyncio.sleep(0.2)
     draft = SubStepSpec(name="a", action="a", work=effort("lane", seconds=1.0))
-    await ledger.start(build("u", {"One.": [draft], "Two.": [draft]}))
+    await recorder.start(build("u", {"One.": [draft], "Two.": [draft]}))
     passed = (time.monotonic() - began) * 1000
     one, two = stored(database, "u").steps
     assert 190 <= one.planning_ms <= passed - 290

@@ -18,7 +18,7 @@ from cachewright.operations.actions.takeover import clear_data, clear_replica, t
 from cachewright.operations.context import OperationContext
 from cachewright.operations.restore_files import RestoreFiles
 from cachewright.operations.restore_folders import delete_former, delete_new, former_folder
-from cachewright.store import hosts
+from cachewright.store import hosts, instances
 from cachewright.tasks.operation import CANCELLED, ActionFailed
 from cachewright.tasks.waiting import Postponed
 from cachewright.valkey.config import DATA_FOLDER
@@ -101,12 +101,14 @@ class Revival:
         except HostSilent:
             if node.id not in self._unsure:
                 await self._leave_to_supervisor(node)
-            elif await self._is_replaced(node):
+                return
+            is_lost, has_copy = await self._loss(node)
+            if is_lost and has_copy:
                 self.given_up.add(node.id)
-            else:
-                self._awaited[node.host_name] = node
-                if not await self._has_copy(node):
-                    self._only_copies.add(node.host_name)
+                return
+            self._awaited[node.host_name] = node
+            if not has_copy:
+                self._only_copies.add(node.host_name)
         except (TimeoutError, OSError, ActionFailed) as failure:
             self._retried = f"the data of node {node.id}: {failure}"
 
@@ -124,9 +126,8 @@ class Revival:
     def require_complete(self) -> None:
         """Raises Postponed if a node may have other data than it should, else ActionFailed if one has not started."""
         if self._awaited:
-            raise Postponed(
-                f"waiting for host {' and '.join(map(self._advice, sorted(self._awaited)))}", self._is_any_back
-            )
+            awaited = " and ".join(map(self._advice, sorted(self._awaited)))
+            raise Postponed(f"waiting for host {awaited}", self._is_any_back)
         if self._retried:
             raise Postponed(f"waiting for {_plain(self._retried)}", _at_once)
         if self._failures:
@@ -152,21 +153,15 @@ class Revival:
             return f"{host} (start its agent: it has the only copy of a shard)"
         return f"{host} (start its agent or give it up if it is lost: hosts remove {host} --lost)"
 
-    async def _is_replaced(self, node: Node) -> bool:
-        """Whether the host of a node was given up as lost, and another one has a copy of its shard."""
-        return node.host_name in await self._lost_hosts() and await self._has_copy(node)
+    async def _loss(self, node: Node) -> tuple[bool, bool]:
+        """Whether the host of a node was given up as lost, and whether another host, which was not, has a copy of its
+        shard."""
 
-    async def _has_copy(self, node: Node) -> bool:
-        """Whether another host, which was not given up, has a copy of a node's shard."""
-        lost = await self._lost_hosts()
-        nodes = await self._context.nodes(node.instance_id)
-        shard = [one for one in nodes if one.shard == node.shard]
-        return any(one.host_name not in {*lost, node.host_name} for one in shard)
-
-    async def _lost_hosts(self) -> set[str]:
-        def read() -> set[str]:
+        def read() -> tuple[bool, bool]:
             with self._context.database.read() as connection:
-                return {host.name for host in hosts.every(connection) if host.state == "lost"}
+                lost = {host.name for host in hosts.every(connection) if host.state == "lost"}
+                of_shard = [one for one in instances.nodes_of(connection, node.instance_id) if one.shard == node.shard]
+            return node.host_name in lost, any(one.host_name not in {*lost, node.host_name} for one in of_shard)
 
         return await asyncio.to_thread(read)
 
@@ -176,7 +171,7 @@ class Revival:
             try:
                 await self._context.host.has_file(node.id, CONFIG)
             except HostSilent:
-                if not await self._is_replaced(node):
+                if not all(await self._loss(node)):  # it is awaited, or has the only copy
                     continue
             return True
         return False

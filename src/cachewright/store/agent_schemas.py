@@ -125,9 +125,9 @@ class AgentSchemas:
 def _plain_indexes(schema: str) -> Iterator[None]:
     """Let DBOS make and drop the indexes of a new schema without CONCURRENTLY.
 
-    With it PostgreSQL waits, for each of some thirty indexes, until all older transactions of the database have ended:
-    those of every server and agent, some of which DBOS holds for a second. Tables that nobody uses yet need no such
-    protection. Source: https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY.
+    With it, PostgreSQL waits for the end of all older transactions in the database, once for each of about thirty
+    indexes. Every server and agent has such transactions: DBOS keeps some of them open for a second. A new schema has
+    no readers or writers that a lock on its tables could block. Source: https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CONCURRENTLY.
     """
 
     def rewrite(

@@ -115,7 +115,7 @@ def move_specs(
 
 def needs_snapshot(load: NodeLoad, host: Host) -> bool:
     """Whether slots leave the node by snapshots, and not key by key."""
-    return host.mode != "gentle" or _small_share(load, host) <= 1 / 2
+    return _way(load, host) != "gentle"
 
 
 def copy_effort(lane: str, size: int, turns: int = 1) -> Work:
@@ -137,7 +137,6 @@ def batch_keys(load: NodeLoad, waits: WaitModel) -> int:
 
 def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
     """Estimate the cost of a move."""
-    small_share = _small_share(load, host)
     cost = _COSTS[host.mode]
     of_key = _key_seconds(cost, load)
     at_once = batch_keys(load, host.waits) if host.mode == "balanced" else large_batch_keys(host.mode)
@@ -155,11 +154,16 @@ def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
         large=large,
         small_batches=_batch_cost(cost, load, at_once, of_key),
         large_batches=_batch_cost(_COSTS["fastest"], load, large_batch_keys(host.mode), of_key),
-        small_share=small_share,
+        small_share=_small_share(load, host),
     )
-    way: Way = host.mode if small_share > 1 / 2 else "fastest"
+    way = _way(load, host)
     start = _COSTS[way].start
     return Estimated(way=way, start=start, seconds=start + size.work * of_key, size=size)
+
+
+def _way(load: NodeLoad, host: Host) -> Way:
+    """Return how most keys of a node move."""
+    return host.mode if _small_share(load, host) > 1 / 2 else "fastest"
 
 
 def _small_share(load: NodeLoad, host: Host) -> float:

@@ -54,24 +54,27 @@ def steps(
     """
     loads, host, topology = observed.loads, observed.host, topology_of(plan.to.spec_code)
     memory = [_set_memory(node) for node in plan.resized]
-    before: dict[str, list[SubStepSpec]] = {
-        PRE_CHECK: [
-            _check_resources(plan.requirements),
-            _check_status(plan.added),
-            *(change.checks if change else ()),
-        ],
-        "Type change.": change.sub_steps if change else _become_ha(plan, observed, grace or {}),
-        "Resource request.": [start_node(node, founding=False) for node in plan.added],
-        "Cluster join.": _join(plan.added, len(plan.kept)) if topology.is_cluster else [],
-        "Replica synchronization.": _add_replicas(plan, observed),
-        "Memory increase.": memory if plan.grows else [],
-    }
-    return build(
+    before = build(
         run_id,
         {
-            **before,
+            PRE_CHECK: [
+                _check_resources(plan.requirements),
+                _check_status(plan.added),
+                *(change.checks if change else ()),
+            ],
+            "Type change.": change.sub_steps if change else _become_ha(plan, observed, grace or {}),
+            "Resource request.": [start_node(node, founding=False) for node in plan.added],
+            "Cluster join.": _join(plan.added, len(plan.kept)) if topology.is_cluster else [],
+            "Replica synchronization.": _add_replicas(plan, observed),
+            "Memory increase.": memory if plan.grows else [],
+        },
+    )
+    children = _wait_for_children(plan, observed, planned_seconds(before))
+    from_moves = build(
+        run_id,
+        {
             "Data migration.": [
-                *_wait_for_children(plan, observed, planned_seconds(build(run_id, before))),
+                *children,
                 *move_specs(plan.moves, loads, host, {node.id for node in plan.added}),
             ],
             "Memory decrease.": [] if plan.grows else memory,
@@ -82,6 +85,7 @@ def steps(
             POST_CHECK: [_check_status([])],
         },
     )
+    return (*before, *from_moves)
 
 
 def _become_ha(plan: ResizePlan, observed: Observation, grace: Mapping[str, float]) -> list[SubStepSpec]:

@@ -104,9 +104,7 @@ async def _opened(source: Source, url: str) -> AsyncIterator[tuple[int, httpx.Re
     host = wanted.raw_host.decode("ascii")  # `host` fails for some names
     address = await checked_address(source, host)
     pinned = wanted.copy_with(host=str(address))
-    authorities = await asyncio.to_thread(
-        ssl.create_default_context
-    )  # those of the system; httpx has a list of its own
+    authorities = await asyncio.to_thread(ssl.create_default_context)  # of the system; httpx has a list of its own
     headers = {"Host": wanted.netloc.decode("ascii"), "Accept-Encoding": "identity"}
     try:
         async with (
