@@ -19,6 +19,7 @@ from cachewright.hosts.calls import Call, perform
 from cachewright.hosts.host import LINKS
 from cachewright.hosts.jobs import JobState
 from cachewright.hosts.local import LocalHost
+from cachewright.jobs.migrations.machine import GatewayMachine
 from cachewright.jobs.restores import with_keys_of
 from cachewright.jobs.runner import JobRunner
 from cachewright.jobs.spec import (
@@ -49,7 +50,8 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(data_dir=folder)
         self.runner = JobRunner(self.settings)
-        self.runner.start()
+        host = LocalHost(self.settings)
+        self.runner.start(GatewayMachine(host.gateways, host.gateways_dir, host.own_resources))
         self.node = self.settings.nodes_dir / "n"
         self.node.mkdir(parents=True)
         self.url = (folder / "storage").as_uri()

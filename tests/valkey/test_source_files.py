@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from cachewright import errors
 from cachewright.disk_reserve import available
@@ -18,7 +19,7 @@ from cachewright.valkey.certificates import authority_certificate, new_authority
 from cachewright.valkey.sources import gateway
 from cachewright.valkey.sources.files import fetch_file, file_size, parse_file_url, require_readable, without_query
 from cachewright.valkey.sources.gateway import Gateway
-from cachewright.valkey.sources.source import Source, SourceUnusable
+from cachewright.valkey.sources.source import Source, SourceUnusable, ask
 
 LOOPBACK = Source(addresses=(), networks=("127.0.0.0/8",))
 DUMP = b"REDIS0011" + bytes(100)
@@ -175,13 +176,19 @@ async def test_servers_that_cannot_be_read_from(tmp_path: Path, monkeypatch: pyt
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(tmp_path / "server.pem")
     async with sending(http(DUMP), tls) as url:
-        with pytest.raises(SourceUnusable, match=r"the certificate is refused: .* must know its authority"):
+        with pytest.raises(SourceUnusable, match=r"the certificate is refused: .* must know its authority") as refused:
             await file_size(LOOPBACK, url)
+        assert not refused.value.passes
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        with pytest.raises(SourceUnusable, match="CERTIFICATE_VERIFY_FAILED") as refused:
+            await ask(replace(LOOPBACK, tls="host"), "127.0.0.1", port, [("PING",)])
+        assert not refused.value.passes
         (tmp_path / "authority.pem").write_text(authority_certificate(authority))
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))  # now the system knows it
         assert await file_size(LOOPBACK, url) == len(DUMP)
-    with pytest.raises(SourceUnusable, match="cannot be reached"):
+    with pytest.raises(SourceUnusable, match="cannot be reached") as absent:
         await file_size(LOOPBACK, url)
+    assert absent.value.passes
 
     def unknown(host: str) -> None:
         raise OSError(host)

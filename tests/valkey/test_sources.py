@@ -8,16 +8,16 @@ import pytest
 
 from cachewright.errors import ApiError
 from cachewright.hosts.addresses import is_source
+from cachewright.jobs.migrations.figures import Figures
+from cachewright.jobs.migrations.lag import LagWatch
+from cachewright.jobs.migrations.quiet import Activity, is_quiet
+from cachewright.jobs.migrations.throttle import Throttle
 from cachewright.model.online_migrations import OnlineMigration
-from cachewright.operations.online_migrations.following import Figures
-from cachewright.operations.online_migrations.lag import LagWatch
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
-from cachewright.operations.online_migrations.quiet import Activity, is_quiet
-from cachewright.operations.online_migrations.throttle import Throttle
 from cachewright.valkey.slots import SlotRange
 from cachewright.valkey.sources import gateway
 from cachewright.valkey.sources.changed_keys import ChangedKeys
-from cachewright.valkey.sources.copier import BYTES_AT_ONCE, meaning_of_refusal, parts
+from cachewright.valkey.sources.copier import BYTES_AT_ONCE, meaning_of_refusal, needs_tls, parts
 from cachewright.valkey.sources.shape import is_readable, keys_by_database
 from cachewright.valkey.sources.source import SourceUnusable, split_address, without_secret
 from cachewright.valkey.sources.target import TargetMap
@@ -26,6 +26,12 @@ from database_fixtures import an_instance
 from standalone_node import node_at
 
 OWN = [ip_address("10.0.0.9")]
+
+
+def test_keys_for_a_node_with_tls_on_another_machine_are_not_sent_by_a_gateway() -> None:
+    away, secured = {"host_name": "h2"}, {"tls_port": 3}
+    found = [needs_tls(msgspec.structs.replace(node_at(1), **each)) for each in ({}, away, secured, away | secured)]
+    assert found == [False, False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,11 @@ class AllHosts(AllProcesses):
     async def job_state(self, node_id: str, job_id: str, known_stage: str, within: float) -> JobState | None:
         return await (await self._of(node_id)).job_state(node_id, job_id, known_stage, within)
 
+    async def steer_job(
+        self, node_id: str, job_id: str, orders: Mapping[str, Any], known_stage: str, within: float
+    ) -> JobState | None:
+        return await (await self._of(node_id)).steer_job(node_id, job_id, orders, known_stage, within)
+
     async def release_job(self, node_id: str, job_id: str, offset: int) -> JobState | None:
         return await (await self._of(node_id)).release_job(node_id, job_id, offset)
 
@@ -202,11 +207,14 @@ class AllHosts(AllProcesses):
             disk_free=sum(each.disk_free for each in found),
         )
 
+    def own_resources(self) -> Resources:
+        return self._local.resources()
+
     def measured(self) -> Mapping[str, MeasuredHost]:
         found = dict(self._local.measured()) if self._database.claim.is_held else {}
         for name, (address, report) in self._reports.all(alive=True).items():
             resources = Resources(memory=report.memory, memory_free=report.memory_free, disk_free=report.disk_free)
-            found[name] = MeasuredHost(address, resources, report.tls)
+            found[name] = MeasuredHost(address, resources, report.tls, gateways=report.gateways)
         return found
 
     def server_versions(self) -> Sequence[str]:

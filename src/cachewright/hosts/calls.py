@@ -22,7 +22,7 @@ CHANGING = frozenset(
     {
         *("write_files", "start", "restart", "stop", "remove", "set_aside", "end_child"),
         *("create_folder", "exchange_folder", "bring_back_folder", "delete_folder"),
-        *("begin_job", "perform_job", "release_job", "end_job"),
+        *("begin_job", "perform_job", "steer_job", "release_job", "end_job"),
     }
 )
 METHODS = CHANGING | {

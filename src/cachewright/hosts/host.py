@@ -44,11 +44,15 @@ class NodeStartFailed(CachewrightError):
 
 
 class MeasuredHost(msgspec.Struct, frozen=True):
-    """A machine's address for nodes, its resources, and whether its valkey-server has TLS."""
+    """A machine's address for nodes, its resources, and whether its valkey-server has TLS.
+
+    :ivar gateways: see `HostReport`.
+    """
 
     address: str
     resources: Resources
     tls: bool
+    gateways: tuple[str, ...] | None = None
 
 
 class ProcessInfo(msgspec.Struct, frozen=True, gc=False):
@@ -180,7 +184,7 @@ class Host(Processes, Jobs, Protocol):
 
     @property
     def gateways(self) -> Processes:
-        """The gateways of migrations from outside, by the id of the migration and a number."""
+        """The gateways of migrations from outside on this machine, by the id of the migration and a number."""
 
     @property
     def gateways_dir(self) -> Path:
@@ -252,6 +256,9 @@ class Host(Processes, Jobs, Protocol):
     def is_port_free(self, address: str, port: int) -> bool: ...
 
     def resources(self) -> Resources: ...
+
+    def own_resources(self) -> Resources:
+        """Return those of this machine alone."""
 
     def measured(self) -> Mapping[str, MeasuredHost]:
         """Return the machines that answer, by name."""

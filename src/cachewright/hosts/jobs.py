@@ -9,9 +9,13 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-JobFailure = Literal["node", "disk", "storage", "damaged", "memory", "unexpected"]
+JobFailure = Literal["node", "disk", "storage", "damaged", "memory", "copy", "unexpected"]
 """What has failed: the node does not answer or refuses, the disk of the host, the storage of backups; or the backup is
-damaged, or the data is larger than the memory of the node."""
+damaged, or the data is larger than the memory of the node; or a part of a migration, which has a code of its own."""
+
+
+ORDER_SECONDS = 4.0
+"""Time in which orders must reach a job, besides the time of the call itself. Later they have no effect."""
 
 
 class JobState(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +24,7 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     :ivar stage: name of the part of the job that runs now; jobs of one part have none.
     :ivar told: what the job has told until now: counters, and results.
     :ivar failure: what has failed, :ivar text: for people.
+    :ivar code: row of the error table of a failed migration, :ivar final: whether no further attempt can help.
     """
 
     stage: str = ""
@@ -27,6 +32,8 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     has_ended: bool = False
     failure: JobFailure | None = None
     text: str = ""
+    code: str = ""
+    final: bool = False
 
 
 class Jobs(Protocol):
@@ -42,6 +49,11 @@ class Jobs(Protocol):
     async def job_state(self, node_id: str, job_id: str, known_stage: str, within: float) -> JobState | None:
         """Return how far a job is, as soon as it has ended or is in another stage than the known one, and after so many
         seconds at the latest. None if this process of the agent does not know the job."""
+
+    async def steer_job(
+        self, node_id: str, job_id: str, orders: Mapping[str, Any], known_stage: str, within: float
+    ) -> JobState | None:
+        """Same as `job_state`, after the job has got orders, which are encoded for `cachewright.jobs`."""
 
     async def release_job(self, node_id: str, job_id: str, offset: int) -> JobState | None:
         """Let a job that waits for it go on as soon as its node has applied the writes up to `offset`. Return how far

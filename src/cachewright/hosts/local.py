@@ -18,6 +18,7 @@ from cachewright.hosts.jobs import Jobs, JobState
 from cachewright.hosts.local_processes import LocalProcesses
 from cachewright.hosts.ports import NodePorts, find_node_ports, is_free
 from cachewright.hosts.programs import HAPROXY, NODE, SENTINEL
+from cachewright.hosts.resources import Resources
 from cachewright.hosts.server_binary import has_tls, servers_by_version
 from cachewright.model.hosts import EMBEDDED
 from cachewright.threads import in_background
@@ -172,6 +173,11 @@ class LocalHost(LocalProcesses):
     async def job_state(self, node_id: str, job_id: str, known_stage: str, within: float) -> JobState | None:
         return await self._performed_jobs().job_state(node_id, job_id, known_stage, within)
 
+    async def steer_job(
+        self, node_id: str, job_id: str, orders: Mapping[str, Any], known_stage: str, within: float
+    ) -> JobState | None:
+        return await self._performed_jobs().steer_job(node_id, job_id, orders, known_stage, within)
+
     async def release_job(self, node_id: str, job_id: str, offset: int) -> JobState | None:
         return await self._performed_jobs().release_job(node_id, job_id, offset)
 
@@ -209,6 +215,9 @@ class LocalHost(LocalProcesses):
 
     def resources(self) -> resources.Resources:
         return resources.resources(self._settings.data_dir)
+
+    def own_resources(self) -> Resources:
+        return self.resources()
 
     def measured(self) -> dict[str, MeasuredHost]:
         return {EMBEDDED: MeasuredHost(self.address, self.resources(), self.supports_tls())}

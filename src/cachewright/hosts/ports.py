@@ -29,6 +29,11 @@ class NodePorts(msgspec.Struct, frozen=True):
     address: str = "127.0.0.1"
 
     @property
+    def columns(self) -> dict[str, str | int | None]:
+        """Address and ports by the names that they have in the record of a node."""
+        return {"host": self.address, "port": self.client, "bus_port": self.bus, "tls_port": self.tls}
+
+    @property
     def numbers(self) -> list[int]:
         return [port for port in (self.client, self.bus, self.tls) if port is not None]
 

@@ -18,7 +18,7 @@ from cachewright.hosts.call_ends import CallEnds
 from cachewright.hosts.calls import CHANGING, WORKFLOW, Call, HostSilent, ProcessKind, decode_answer, queue_of
 from cachewright.hosts.envelopes import seal
 from cachewright.hosts.host import ChildProcess, LogPart, LogPosition, ProcessInfo
-from cachewright.hosts.jobs import JobState
+from cachewright.hosts.jobs import ORDER_SECONDS, JobState
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.hosts import HostReport
 from cachewright.store.agent_access import access_name
@@ -308,6 +308,14 @@ class RemoteHost(RemoteProcesses):
         arguments: dict[str, Any] = {"job_id": job_id, "known_stage": known_stage, "within": within}
         answer = within + _ANSWER_SECONDS
         result: JobState | None = await self._ask(JobState | None, "job_state", answer, node_id=node_id, **arguments)
+        return result
+
+    async def steer_job(
+        self, node_id: str, job_id: str, orders: Mapping[str, Any], known_stage: str, within: float
+    ) -> JobState | None:
+        arguments: dict[str, Any] = {"job_id": job_id, "orders": orders, "known_stage": known_stage, "within": within}
+        answer = within + ORDER_SECONDS
+        result: JobState | None = await self._ask(JobState | None, "steer_job", answer, node_id=node_id, **arguments)
         return result
 
     async def release_job(self, node_id: str, job_id: str, offset: int) -> JobState | None:

@@ -9,7 +9,7 @@ from cachewright.errors import CachewrightError
 from cachewright.hosts.node_folders import write_folder
 from cachewright.jobs.snapshot_files import SnapshotFiles
 from cachewright.jobs.spec import Made, MakeData
-from cachewright.jobs.work import Work
+from cachewright.jobs.work import FolderWork
 from cachewright.valkey.config import data_files
 from cachewright.valkey.rdb_cut import Cut
 from cachewright.valkey.slots import SlotRange
@@ -24,7 +24,7 @@ class TooMuchData(CachewrightError):
     """The data is larger than the memory of the node."""
 
 
-async def make(work: Work, job: MakeData) -> None:
+async def make(work: FolderWork, job: MakeData) -> None:
     files = SnapshotFiles(work.folder)
     await asyncio.to_thread(work.new_folder)
     try:
@@ -47,7 +47,7 @@ async def make(work: Work, job: MakeData) -> None:
         await asyncio.shield(asyncio.to_thread(work.delete_folder))
 
 
-async def _write(work: Work, job: MakeData, files: SnapshotFiles, planned: Cut) -> None:
+async def _write(work: FolderWork, job: MakeData, files: SnapshotFiles, planned: Cut) -> None:
     """Write the folder on a thread, which ends before this returns."""
     stopped, written = threading.Event(), 0
 

@@ -8,28 +8,38 @@ from collections.abc import Coroutine, Mapping, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from cachewright.backups.storage import BackupDamaged, StorageFailed
 from cachewright.concurrency import end_tasks
 from cachewright.config import Settings
 from cachewright.hosts.jobs import JobFailure, JobState
 from cachewright.hosts.node_folders import delete_folder
 from cachewright.jobs import restores, snapshots, write_logs
+from cachewright.jobs.migrations import job as migrations
+from cachewright.jobs.migrations.failure import CopyFailed
+from cachewright.jobs.migrations.machine import GatewayMachine
+from cachewright.jobs.migrations.orders import Orders
+from cachewright.jobs.migrations.unused import UsedGateways
 from cachewright.jobs.receiver import DiskFailed
 from cachewright.jobs.restores import TooMuchData
 from cachewright.jobs.spec import (
     FETCHED_PREFIX,
     SNAPSHOT_PREFIX,
     CheckSnapshot,
+    FolderJob,
     Job,
     LinkLog,
     MakeData,
+    PartOfMigration,
     ReadTimes,
     ReceiveSnapshot,
+    RemoveGateways,
     StoreLog,
     StoreSnapshot,
     decoded,
 )
-from cachewright.jobs.work import Work
+from cachewright.jobs.work import FolderWork, OrderedWork, Work
 from cachewright.threads import in_background
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.rdb_check import DamagedSnapshot
@@ -49,10 +59,13 @@ and deletes them itself."""
 
 
 class _Running:
-    """:ivar ended_at: seconds of the monotonic clock; None while it runs."""
+    """:ivar migration_id: of a part of a migration.
+    :ivar ended_at: seconds of the monotonic clock; None while it runs.
+    """
 
-    def __init__(self, work: Work, task: "asyncio.Task[None]") -> None:
+    def __init__(self, work: Work, job: Job, task: "asyncio.Task[None]") -> None:
         self.work = work
+        self.migration_id = job.assignment.migration_id if isinstance(job, PartOfMigration) else None
         self.task = task
         self.ended_at: float | None = None
 
@@ -66,8 +79,12 @@ class JobRunner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: dict[str, _Running] = {}
 
-    def start(self) -> None:
-        """Run jobs on the event loop of the caller."""
+    def start(self, machine: GatewayMachine) -> None:
+        """Run jobs on the event loop of the caller.
+
+        :param machine: this one, for gateways of migrations.
+        """
+        self._machine, self._used = machine, UsedGateways(machine)
         self._loop = asyncio.get_running_loop()
 
     async def stop(self) -> None:
@@ -77,8 +94,26 @@ class JobRunner:
 
     async def sweep(self) -> None:
         """Delete folders of jobs that no job has used for days: of attempts whose server has chosen another node."""
-        used = {job.work.folder for job in self._jobs.values() if job.ended_at is None}
+        works = [job.work for job in self._jobs.values() if job.ended_at is None]
+        used = {work.folder for work in works if isinstance(work, FolderWork)}
         await in_background(_sweep, self._settings.nodes_dir, used)
+
+    async def remove_unused_gateways(self) -> None:
+        """Remove gateways of migrations whose instance is deleted, or of which no server has called for long."""
+        for migration_id in await self._used.unused():
+            log.warning("gateways of migration %s are removed: no server needs them", migration_id)
+            await self._remove_gateways(migration_id)
+
+    async def remove_all_gateways(self) -> None:
+        """Remove all gateways: this host was given up."""
+        for migration_id in await self._machine.migrations():
+            await self._remove_gateways(migration_id)
+
+    async def _remove_gateways(self, migration_id: str) -> None:
+        jobs = [job_id for job_id, job in self._jobs.items() if job.migration_id == migration_id]
+        await end_tasks(*(self._jobs.pop(job_id).task for job_id in jobs))
+        await self._machine.remove_gateways(migration_id)
+        self._used.forget(migration_id)
 
     async def begin_job(self, node_id: str, job_id: str, job: Mapping[str, Any]) -> None:
         await self._on_loop(self._begin(node_id, job_id, decoded(job)))
@@ -88,6 +123,12 @@ class JobRunner:
 
     async def job_state(self, node_id: str, job_id: str, known_stage: str, within: float) -> JobState | None:
         return await self._on_loop(self._state(job_id, known_stage, within))
+
+    async def steer_job(
+        self, node_id: str, job_id: str, orders: Mapping[str, Any], known_stage: str, within: float
+    ) -> JobState | None:
+        taken = msgspec.convert(orders, Orders, str_keys=True)
+        return await self._on_loop(self._steer(job_id, taken, known_stage, within))
 
     async def release_job(self, node_id: str, job_id: str, offset: int) -> JobState | None:
         return await self._on_loop(self._release(job_id, offset))
@@ -104,14 +145,26 @@ class JobRunner:
         known = self._jobs.get(job_id)
         if known is not None and known.work.state.failure is None:
             return
-        work = Work(self._settings, node_id, job.folder)
-        running = _Running(work, asyncio.create_task(_perform(work, job)))
+        work, acting = self._prepared(node_id, job)
+        running = _Running(work, job, asyncio.create_task(_perform(work, job, acting)))
         self._jobs[job_id] = running
+        if running.migration_id is not None:
+            self._used.use(running.migration_id, work.node_folder)
 
         def ended(_: object) -> None:
             running.ended_at = time.monotonic()
 
         running.task.add_done_callback(ended)
+
+    def _prepared(self, node_id: str, job: Job) -> tuple[Work, Coroutine[Any, Any, None]]:
+        """Return a new job: what it can use, and what it does."""
+        if isinstance(job, RemoveGateways):
+            return Work(self._settings, node_id), self._remove_gateways(job.migration_id)
+        if isinstance(job, PartOfMigration):
+            work = OrderedWork(self._settings, node_id)
+            return work, migrations.perform(work, job, self._machine)
+        in_folder = FolderWork(self._settings, node_id, job.folder)
+        return in_folder, _run(in_folder, job)
 
     async def _perform(self, node_id: str, job_id: str, job: Job, seconds: float) -> JobState:
         await self._begin(node_id, job_id, job)
@@ -124,9 +177,18 @@ class JobRunner:
         found = self._jobs.get(job_id)
         return await found.work.until(known_stage, seconds) if found else None
 
+    async def _steer(self, job_id: str, orders: Orders, known_stage: str, seconds: float) -> JobState | None:
+        found = self._jobs.get(job_id)
+        if found is None or not isinstance(found.work, OrderedWork):
+            return None
+        if found.migration_id is not None:
+            self._used.use(found.migration_id, found.work.node_folder)
+        found.work.take(orders)
+        return await found.work.until(known_stage, seconds)
+
     async def _release(self, job_id: str, offset: int) -> JobState | None:
         found = self._jobs.get(job_id)
-        if found is None:
+        if found is None or not isinstance(found.work, FolderWork):
             return None
         stage = found.work.state.stage
         if not found.work.offset.done():
@@ -163,15 +225,17 @@ def _is_old(folder: Path) -> bool:
         return False
 
 
-async def _perform(work: Work, job: Job) -> None:
+async def _perform(work: Work, job: Job, acting: Coroutine[Any, Any, None]) -> None:
     """Perform a job, and keep its end in its state."""
     try:
-        await _run(work, job)
+        await acting
     except asyncio.CancelledError:
         work.change(has_ended=True, failure="unexpected", text="the job was ended")
         raise
+    except CopyFailed as failed:
+        work.change(has_ended=True, failure="copy", text=failed.message, code=failed.code, final=failed.final)
     except Exception as error:  # whatever it is, the server reads it
-        failure = _failure(job, error)
+        failure = _failure_of_migration(error) if isinstance(job, PartOfMigration) else _failure(job, error)
         if failure == "unexpected":
             log.exception("a job has failed")
         work.change(has_ended=True, failure=failure, text=str(error) or type(error).__name__)
@@ -179,7 +243,7 @@ async def _perform(work: Work, job: Job) -> None:
         work.change(has_ended=True)
 
 
-async def _run(work: Work, job: Job) -> None:
+async def _run(work: FolderWork, job: FolderJob) -> None:
     match job:
         case ReceiveSnapshot():
             await snapshots.receive(work, job)
@@ -209,3 +273,7 @@ def _failure(job: Job, error: Exception) -> JobFailure:
     if isinstance(job, ReceiveSnapshot) and isinstance(error, (*NODE_GONE, NodeRefused)):
         return "node"
     return "disk" if isinstance(error, OSError) else "unexpected"
+
+
+def _failure_of_migration(error: Exception) -> JobFailure:
+    return "node" if isinstance(error, (*NODE_GONE, NodeRefused)) else "unexpected"

@@ -10,7 +10,7 @@ from cachewright.backups import writer
 from cachewright.concurrency import end_tasks
 from cachewright.jobs.receiver import SnapshotReceiver
 from cachewright.jobs.spec import SNAPSHOT_FILE, Begun, Checked, CheckSnapshot, Done, ReceiveSnapshot, StoreSnapshot
-from cachewright.jobs.work import Work
+from cachewright.jobs.work import FolderWork
 from cachewright.model.hosts import EMBEDDED
 from cachewright.valkey import rdb_check
 from cachewright.valkey.access import Access
@@ -21,7 +21,7 @@ _WAIT_SECONDS = 120.0
 """Time for which an open snapshot waits for its begin."""
 
 
-async def receive(work: Work, job: ReceiveSnapshot) -> None:
+async def receive(work: FolderWork, job: ReceiveSnapshot) -> None:
     """The node is reached through its socket on this machine."""
     await asyncio.to_thread(work.new_folder)
     node = msgspec.structs.replace(job.node, host_name=EMBEDDED, access="socket")
@@ -47,25 +47,25 @@ async def receive(work: Work, job: ReceiveSnapshot) -> None:
         await receiver.close()
 
 
-def _created(work: Work) -> BinaryIO:
+def _created(work: FolderWork) -> BinaryIO:
     descriptor = os.open(work.folder / SNAPSHOT_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
     return os.fdopen(descriptor, "wb", buffering=0)
 
 
-async def _count(work: Work, receiver: SnapshotReceiver) -> None:
+async def _count(work: FolderWork, receiver: SnapshotReceiver) -> None:
     while True:
         await receiver.update()
         work.tell(receiver.counted)
         await asyncio.sleep(_COUNT_SECONDS)
 
 
-async def check(work: Work, job: CheckSnapshot) -> None:
+async def check(work: FolderWork, job: CheckSnapshot) -> None:
     binary = await asyncio.to_thread(work.server_that_reads, job.version)
     content = await rdb_check.check(binary, work.folder / SNAPSHOT_FILE, lambda read: work.tell(Done(read)))
     work.tell(Checked(content.keys))
 
 
-async def store(work: Work, job: StoreSnapshot) -> None:
+async def store(work: FolderWork, job: StoreSnapshot) -> None:
     """Store the snapshot, then delete its folder. Objects that an earlier attempt has stored need no file."""
 
     async def progress(stored: int) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 import msgspec
 
 from cachewright.backups.manifest import Manifest, SavedShard
+from cachewright.jobs.migrations.run import Assignment
+from cachewright.jobs.migrations.shards import CopyShard, FollowSource, SyncGateway
 from cachewright.model.instances import Node
 from cachewright.model.write_logs import WriteLog
 
@@ -20,12 +22,16 @@ _Name = Annotated[str, msgspec.Meta(pattern=r"^(?!\.{1,2}$)[^/]+$")]
 
 
 class _Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What all jobs have in common: the name of their kind."""
+
+
+class _FolderJob(_Job, frozen=True, kw_only=True):
     """:ivar folder: name of a folder below that of the node, with the files of the job."""
 
     folder: _Name
 
 
-class ReceiveSnapshot(_Job, frozen=True, kw_only=True, tag="receive snapshot"):
+class ReceiveSnapshot(_FolderJob, frozen=True, kw_only=True, tag="receive snapshot"):
     """Receive the snapshot of the node. It waits for `release_job` in the stage `OPEN`.
 
     :ivar secret: of the control plane's user. :ivar by_slot: the node is one of a cluster.
@@ -39,7 +45,7 @@ class ReceiveSnapshot(_Job, frozen=True, kw_only=True, tag="receive snapshot"):
     by_slot: bool
 
 
-class CheckSnapshot(_Job, frozen=True, kw_only=True, tag="check snapshot"):
+class CheckSnapshot(_FolderJob, frozen=True, kw_only=True, tag="check snapshot"):
     """Read the whole snapshot that was received, and count its keys.
 
     :ivar version: of the valkey-server that has written it.
@@ -48,7 +54,7 @@ class CheckSnapshot(_Job, frozen=True, kw_only=True, tag="check snapshot"):
     version: str
 
 
-class StoreSnapshot(_Job, frozen=True, kw_only=True, tag="store snapshot"):
+class StoreSnapshot(_FolderJob, frozen=True, kw_only=True, tag="store snapshot"):
     """Encrypt the snapshot, store it, and delete it here.
 
     :ivar storage: URL. The credentials are in the environment of the agent.
@@ -60,7 +66,7 @@ class StoreSnapshot(_Job, frozen=True, kw_only=True, tag="store snapshot"):
     shard: SavedShard
 
 
-class MakeData(_Job, frozen=True, kw_only=True, tag="make data"):
+class MakeData(_FolderJob, frozen=True, kw_only=True, tag="make data"):
     """Fetch snapshots of a backup into the folder of the job, and write the data of the node from them. The folder is
     deleted at the end.
 
@@ -78,7 +84,7 @@ class MakeData(_Job, frozen=True, kw_only=True, tag="make data"):
     most_bytes: int
 
 
-class LinkLog(_Job, frozen=True, kw_only=True, tag="link log"):
+class LinkLog(_FolderJob, frozen=True, kw_only=True, tag="link log"):
     """Link the present files of the append-only log of the node into the folder of the job.
 
     :ivar kept: names of other files that stay there.
@@ -87,7 +93,7 @@ class LinkLog(_Job, frozen=True, kw_only=True, tag="link log"):
     kept: tuple[_Name, ...]
 
 
-class ReadTimes(_Job, frozen=True, kw_only=True, tag="read times"):
+class ReadTimes(_FolderJob, frozen=True, kw_only=True, tag="read times"):
     """Read the latest second in files of the folder.
 
     :ivar sizes: bytes of each, by name.
@@ -108,7 +114,7 @@ class LogPart(msgspec.Struct, frozen=True):
     length: int
 
 
-class StoreLog(_Job, frozen=True, kw_only=True, tag="store log"):
+class StoreLog(_FolderJob, frozen=True, kw_only=True, tag="store log"):
     """Store parts of files of the folder as objects of a write log.
 
     :ivar storage: URL, as in `StoreSnapshot`.
@@ -119,7 +125,43 @@ class StoreLog(_Job, frozen=True, kw_only=True, tag="store log"):
     parts: tuple[LogPart, ...]
 
 
-Job = ReceiveSnapshot | CheckSnapshot | StoreSnapshot | MakeData | LinkLog | ReadTimes | StoreLog
+class _PartOfMigration(_Job, frozen=True, kw_only=True):
+    """A part of a migration from outside, with gateways on the machine of the agent. Its server says `Orders` to it.
+
+    :ivar total: see `Work.total` of its sub-step.
+    :ivar proofs: certificate of the authority of nodes with TLS, and the identity by which they know the control plane,
+        PEM; None without TLS between nodes.
+    """
+
+    assignment: Assignment
+    total: float
+    proofs: tuple[str, str] | None
+
+
+class Synchronize(_PartOfMigration, frozen=True, kw_only=True, tag="synchronize gateway"):
+    part: SyncGateway
+
+
+class CopyKeys(_PartOfMigration, frozen=True, kw_only=True, tag="copy keys"):
+    """:ivar is_first: nothing of the shard was copied before, so that no key needs to be deleted."""
+
+    part: CopyShard
+    is_first: bool
+
+
+class Follow(_PartOfMigration, frozen=True, kw_only=True, tag="follow source"):
+    part: FollowSource
+
+
+class RemoveGateways(_Job, frozen=True, kw_only=True, tag="remove gateways"):
+    """End all parts of a migration, and remove its gateways."""
+
+    migration_id: str
+
+
+FolderJob = ReceiveSnapshot | CheckSnapshot | StoreSnapshot | MakeData | LinkLog | ReadTimes | StoreLog
+PartOfMigration = Synchronize | CopyKeys | Follow
+Job = FolderJob | PartOfMigration | RemoveGateways
 
 
 def encoded(job: Job) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A job while it runs: what it can use, and what it tells."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cachewright.config import Settings
 from cachewright.hosts.jobs import JobState
 from cachewright.hosts.node_folders import delete_folder
 from cachewright.hosts.server_binary import reading_server
+from cachewright.jobs.migrations.orders import Orders
 from cachewright.threads import on_storage
 from cachewright.valkey.rdb_check import DamagedSnapshot
 
@@ -21,15 +23,14 @@ _FOLDER_MODE = 0o700
 class Work:
     """Lives on one event loop.
 
+    :ivar node_folder: folder of the node.
     :ivar state: how far the job is.
     """
 
-    def __init__(self, settings: Settings, node_id: str, folder: str) -> None:
-        """:param folder: name of the folder of the job below that of the node."""
+    def __init__(self, settings: Settings, node_id: str) -> None:
         self.settings = settings
-        self.folder = settings.nodes_dir / node_id / folder
+        self.node_folder = settings.nodes_dir / node_id
         self.state = JobState()
-        self.offset: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._changed = asyncio.Event()
 
     def tell(self, told: msgspec.Struct, stage: str | None = None) -> None:
@@ -53,9 +54,51 @@ class Work:
             pass
         return self.state
 
+
+class OrderedWork(Work):
+    """Work to which the server says something while it runs: a part of a migration.
+
+    :ivar orders: what the server has said last, :ivar on_orders: called with what it says.
+    """
+
+    def __init__(self, settings: Settings, node_id: str) -> None:
+        super().__init__(settings, node_id)
+        self.orders = Orders()
+        self.on_orders: Callable[[Orders], None] = lambda orders: None
+        self._ordered_at = float("-inf")
+        self._ordered = asyncio.Event()
+
+    def take(self, orders: Orders) -> None:
+        """Take what the server says."""
+        self.orders, self._ordered_at = orders, time.monotonic()
+        self.on_orders(orders)
+        self._ordered.set()
+
+    @property
+    def seconds_without_orders(self) -> float:
+        return time.monotonic() - self._ordered_at
+
+    async def next_orders(self) -> None:
+        """Wait until the server says something."""
+        self._ordered.clear()
+        await self._ordered.wait()
+
+
+class FolderWork(Work):
+    """Work on files.
+
+    :ivar folder: of the job, below that of the node.
+    """
+
+    def __init__(self, settings: Settings, node_id: str, folder: str) -> None:
+        """:param folder: name of the folder."""
+        super().__init__(settings, node_id)
+        self.folder = self.node_folder / folder
+        self.offset: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
     def new_folder(self) -> None:
         """Create the folder of the job, in place of one of an earlier attempt. Blocks."""
-        self.folder.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)  # a node may not have been started yet
+        self.node_folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)  # a node may not have been started yet
         delete_folder(self.folder)
         self.folder.mkdir(mode=_FOLDER_MODE)
 

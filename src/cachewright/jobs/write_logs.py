@@ -10,7 +10,7 @@ from cachewright.hosts.host import LINKS
 from cachewright.hosts.node_folders import delete_folder, link_files, read_part
 from cachewright.jobs.receiver import on_disk
 from cachewright.jobs.spec import Latest, Linked, LinkLog, LogPart, ReadTimes, StoreLog
-from cachewright.jobs.work import Work
+from cachewright.jobs.work import FolderWork
 from cachewright.valkey import append_only_files
 from cachewright.valkey.append_only_files import LikelyTimes, Times, number_of
 from cachewright.valkey.config import DATA_FOLDER
@@ -18,7 +18,7 @@ from cachewright.valkey.config import DATA_FOLDER
 _TRIES = 3
 
 
-async def link(work: Work, job: LinkLog) -> None:
+async def link(work: FolderWork, job: LinkLog) -> None:
     work.tell(await on_disk(_link, work.folder, frozenset(job.kept)))
 
 
@@ -42,7 +42,7 @@ def _link(folder: Path, kept: frozenset[str]) -> Linked:
     raise AssertionError("unreachable")
 
 
-async def read_times(work: Work, job: ReadTimes) -> None:
+async def read_times(work: FolderWork, job: ReadTimes) -> None:
     work.tell(Latest(await on_disk(_latest, work.folder, job.sizes)))
 
 
@@ -65,7 +65,7 @@ def _feed(path: Path, size: int, times: LikelyTimes | Times) -> None:
         times.feed(read_part(path, start, min(PART_BYTES, size - start)))
 
 
-async def store(work: Work, job: StoreLog) -> None:
+async def store(work: FolderWork, job: StoreLog) -> None:
     storage = await work.storage(job.storage)
     for part in job.parts:
         await storage.put(*await on_disk(_sealed, work.folder, job, part))

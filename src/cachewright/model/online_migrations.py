@@ -20,6 +20,9 @@ HAS_COPIED = "has_copied"
 COPIED_LIBRARIES = "copied_libraries"
 """Attribute with the names of the function libraries that were copied, to find those that the source has deleted."""
 
+GATEWAY_HOST = "gateway_host"
+"""Attribute with the name of the host on which the gateways of the present task run."""
+
 LogLevel = Literal["info", "warning", "error"]
 
 

@@ -24,14 +24,18 @@ _CODES: dict[JobFailure, str] = {
     "storage": errors.BACKUP_STORAGE_FAILED,
     "damaged": errors.BACKUP_DAMAGED,
     "memory": errors.SHARDS_TOO_FULL,
+    "copy": errors.UNEXPECTED_TASK_ERROR,
     "unexpected": errors.UNEXPECTED_TASK_ERROR,
 }
 _FINAL = frozenset[JobFailure]({"disk", "damaged", "memory"})
 
 
+class JobForgotten(HostSilent):
+    """The agent was started again, and the job has ended."""
+
+
 class AgentJob:
-    """One job. Methods raise HostSilent if the agent does not answer, or has forgotten the job because it was started
-    again."""
+    """One job. Methods raise HostSilent if the agent does not answer, and JobForgotten if it does not know the job."""
 
     def __init__(self, context: OperationContext, node: Node, job_id: str) -> None:
         """:param job_id: the same for each attempt that may continue with the job of the one before."""
@@ -45,6 +49,12 @@ class AgentJob:
 
     async def state(self, known_stage: str, seconds: float = _POLL_SECONDS) -> JobState:
         return self._known(await self._host.job_state(self.node.id, self._id, known_stage, seconds))
+
+    async def steer(self, orders: msgspec.Struct, known_stage: str, seconds: float) -> JobState:
+        """Send orders, and return the state as soon as it is another stage than the known one."""
+        encoded_orders: dict[str, Any] = msgspec.to_builtins(orders, str_keys=True)
+        state = await self._host.steer_job(self.node.id, self._id, encoded_orders, known_stage, seconds)
+        return self._known(state)
 
     async def release(self, offset: int) -> JobState:
         return self._known(await self._host.release_job(self.node.id, self._id, offset))
@@ -60,7 +70,7 @@ class AgentJob:
 
     def _known(self, state: JobState | None) -> JobState:
         if state is None:
-            raise HostSilent(f"the agent of host {self.node.host_name} was started again, and its jobs have ended")
+            raise JobForgotten(f"the agent of host {self.node.host_name} was started again, and its jobs have ended")
         return state
 
 
@@ -95,7 +105,7 @@ def require_success(node: Node, state: JobState) -> None:
     """ActionFailed if a job has failed."""
     if state.failure is not None:
         message = f"host {node.host_name}: {state.text}"
-        raise ActionFailed(_CODES[state.failure], message, state.failure in _FINAL)
+        raise ActionFailed(state.code or _CODES[state.failure], message, state.final or state.failure in _FINAL)
 
 
 def told(state: JobState, kind: type[Told]) -> Told:

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from cachewright.model.online_migrations import MigrationEvent, OnlineMigration
+from cachewright.model.hosts import EMBEDDED
+from cachewright.model.online_migrations import GATEWAY_HOST, MigrationEvent, OnlineMigration
 from cachewright.model.tasks import UNFINISHED
 from cachewright.store.database import secret_cipher
 from cachewright.store.rows import columns, from_row, to_row
@@ -43,6 +44,14 @@ def running(connection: sa.Connection) -> set[str]:
     joined = online_migrations.join(tasks, tasks.c.id == online_migrations.c.task_id)
     query = sa.select(online_migrations.c.id).select_from(joined).where(tasks.c.status.in_(UNFINISHED))
     return set(connection.execute(query).scalars())
+
+
+def places_of_running(connection: sa.Connection) -> dict[str, str]:
+    """Return the host of the gateways of each migration whose background task has not ended, by its id."""
+    joined = online_migrations.join(tasks, tasks.c.id == online_migrations.c.task_id)
+    found = sa.select(online_migrations.c.id, online_migrations.c.attributes).select_from(joined)
+    rows = connection.execute(found.where(tasks.c.status.in_(UNFINISHED)))
+    return {row.id: msgspec.json.decode(row.attributes).get(GATEWAY_HOST, EMBEDDED) for row in rows}
 
 
 def put(connection: sa.Connection, migration: OnlineMigration) -> None:

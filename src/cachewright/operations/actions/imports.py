@@ -4,15 +4,17 @@ import asyncio
 
 import msgspec
 
+from cachewright.jobs.migrations.copying import Copying
+from cachewright.jobs.migrations.failure import StreamInterrupted
+from cachewright.jobs.migrations.gateway_limits import gateway_memory
+from cachewright.jobs.migrations.parts import streams_closed_on_failure
+from cachewright.jobs.migrations.shards import Shard
 from cachewright.operations.actions.action import action
-from cachewright.operations.actions.online_migrations import LONGEST_SECONDS, streams_closed_on_failure
+from cachewright.operations.actions.online_migrations import LONGEST_SECONDS
 from cachewright.operations.context import OperationContext
-from cachewright.operations.online_migrations.copying import Copying, StreamInterrupted
 from cachewright.operations.online_migrations.files import ImportedFile, ImportFiles
-from cachewright.operations.online_migrations.gateway_limits import gateway_memory
-from cachewright.operations.online_migrations.removal import remove_gateway
+from cachewright.operations.online_migrations.parts import failures_of_actions, run_here
 from cachewright.operations.online_migrations.run import MigrationRun
-from cachewright.operations.online_migrations.shards import Shard
 from cachewright.tasks.operation import StepContext
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.sources.copier import TargetNotReady
@@ -42,7 +44,8 @@ async def fetch_file(context: OperationContext, step: StepContext, arguments: Fi
 @action("import file", FileArguments, timeout=LONGEST_SECONDS, attempts=10, cancelling=10)
 async def import_file(context: OperationContext, step: StepContext, arguments: FileArguments) -> None:
     """Ensure that the instance has all keys of a file."""
-    run, file = await MigrationRun.load(context, step.task), arguments.file
+    migration, file = await MigrationRun.load(context, step.task), arguments.file
+    run = run_here(migration, step)
     shard, total, keys = Shard(file.number, file.slots), step.sub_step.work.total, 1
 
     def loading(state: GatewayState) -> None:
@@ -56,12 +59,12 @@ async def import_file(context: OperationContext, step: StepContext, arguments: F
 
     while True:
         try:
-            with streams_closed_on_failure(run, (shard,)):
-                target = await run.find_target()
+            with failures_of_actions(), streams_closed_on_failure(run, (shard,)):
+                target = await migration.find_target()
                 most = gateway_memory(sum(node.maxmemory for node in target.nodes))
-                state = await ImportFiles(run).loaded(step, file, most, loading)
+                state = await ImportFiles(migration).loaded(step, file, most, loading)
                 keys = max(sum(state.keys.values()), 1)
-                copying = Copying(run, step, shard, await run.file_stream(file.number, state), follows=False)
+                copying = Copying(run, shard, await run.file_stream(file.number, state), follows=False)
                 copying.require_databases(state.keys)
                 await copying.copy_present(copied)
             break
@@ -70,4 +73,4 @@ async def import_file(context: OperationContext, step: StepContext, arguments: F
             step.raise_if_cancelled()
             await asyncio.sleep(_AGAIN_SECONDS)
     await run.note("info", f"the instance has the keys of {file.name}")
-    await remove_gateway(context, run.gateway(file.number).name)  # its file is not needed any more
+    await run.machine.remove_gateway(run.gateway(file.number).name)  # its file is not needed any more

@@ -15,9 +15,10 @@ from cachewright.backups.reader import fetch_shard
 from cachewright.backups.storage import BackupDamaged, StorageFailed
 from cachewright.hosts.host import CONFIG, NodeStartFailed
 from cachewright.hosts.resources import end_first, resident_memory
-from cachewright.operations.online_migrations.gateway_limits import limit_gateway, require_host_memory
-from cachewright.operations.online_migrations.run import MigrationRun
-from cachewright.operations.online_migrations.shards import ALL_SLOTS
+from cachewright.jobs.migrations.gateway_limits import limit_gateway, require_host_memory
+from cachewright.jobs.migrations.shards import ALL_SLOTS
+from cachewright.operations.online_migrations.parts import failures_of_actions
+from cachewright.operations.online_migrations.run import MigrationRun, machine_of
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey.config import SNAPSHOT
 from cachewright.valkey.sources import gateway as gateways
@@ -42,6 +43,7 @@ class ImportedFile(msgspec.Struct, frozen=True):
 class ImportFiles:
     def __init__(self, run: MigrationRun) -> None:
         self._run = run
+        self._machine = machine_of(run.context)
         self._urls = tuple((run.migration.source_files or "").splitlines())
 
     async def find(self) -> list[ImportedFile]:
@@ -63,7 +65,7 @@ class ImportFiles:
 
         :param progress: called with the bytes that are stored.
         """
-        gateway, processes = self._run.gateway(file.number), self._run.context.host.gateways
+        gateway, processes = self._gateway(file), self._machine.processes
         await processes.write_files(gateway.name, {CONFIG: gateways.gateway_conf(gateway)})
         target = gateway.folder / SNAPSHOT
         if await asyncio.to_thread(target.exists):
@@ -84,12 +86,12 @@ class ImportFiles:
         :param most_memory: bytes that the gateway may use. A small file may have much data.
         """
         await self.fetch(file, lambda stored: None)
-        gateway, processes = self._run.gateway(file.number), self._run.context.host.gateways
+        gateway, processes = self._gateway(file), self._machine.processes
         try:
             await processes.start(gateway.name)
         except NodeStartFailed as failure:
             raise await self._failure(gateway, file, most_memory) from failure
-        await limit_gateway(self._run.context, gateway, most_memory)
+        await limit_gateway(self._machine, gateway, most_memory)
         if (process := await processes.process(gateway.name)) is not None:
             await asyncio.to_thread(end_first, process.pid)
         while True:
@@ -102,6 +104,9 @@ class ImportFiles:
             if state is not None:
                 seen(state)
             await asyncio.sleep(_POLL_SECONDS)
+
+    def _gateway(self, file: ImportedFile) -> Gateway:
+        return self._machine.gateway(self._run.migration.id, file.number, self._run.instance.control_secret)
 
     async def _state(self, gateway: Gateway, file: ImportedFile, most_memory: int) -> GatewayState | None:
         """Return the state of a gateway, None if it does not answer. While it unpacks a large value it does not, so its
@@ -120,10 +125,11 @@ class ImportFiles:
 
     async def _require_memory(self, gateway: Gateway, file: ImportedFile, most_memory: int) -> None:
         """Raise ActionFailed if a gateway has too much memory, or the host too little."""
-        process = await self._run.context.host.gateways.process(gateway.name)
+        process = await self._machine.processes.process(gateway.name)
         if process is not None and await asyncio.to_thread(resident_memory, process.pid) > most_memory:
             raise _too_large(file, most_memory)
-        await require_host_memory(self._run.context, f"{file.name} is loaded")
+        with failures_of_actions():
+            await require_host_memory(self._machine, f"{file.name} is loaded")
 
     async def _failure(self, gateway: Gateway, file: ImportedFile, most_memory: int) -> ActionFailed:
         """Return why a gateway has ended while it loaded its file."""

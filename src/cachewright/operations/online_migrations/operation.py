@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -10,20 +10,17 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
+from cachewright.hosts.host import MeasuredHost
+from cachewright.jobs.migrations.figures import INCREMENTAL
+from cachewright.jobs.migrations.gateway_limits import gateway_memory
+from cachewright.jobs.migrations.machine import gateway_name
+from cachewright.jobs.migrations.shards import CopyShard, FollowSource, Shard, SyncGateway
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
-from cachewright.model.online_migrations import HAS_COPIED, Method, OnlineMigration
+from cachewright.model.online_migrations import GATEWAY_HOST, HAS_COPIED, Method, OnlineMigration
 from cachewright.model.tasks import Control, Step, Task
-from cachewright.operations.actions.online_migrations import (
-    CopyShard,
-    FollowSource,
-    SyncGateway,
-    copy_keys,
-    follow_source,
-    sync_gateway,
-)
+from cachewright.operations.actions.online_migrations import copy_keys, follow_source, sync_gateway
 from cachewright.operations.context import OperationContext
-from cachewright.operations.online_migrations.following import INCREMENTAL
-from cachewright.operations.online_migrations.gateway_limits import gateway_memory
 from cachewright.operations.online_migrations.imports import (
     FULL,
     REMOVAL,
@@ -31,10 +28,10 @@ from cachewright.operations.online_migrations.imports import (
     removal_of_gateways,
     require_backup,
 )
+from cachewright.operations.online_migrations.places import place_of_gateways
 from cachewright.operations.online_migrations.records import change_record
-from cachewright.operations.online_migrations.removal import remove_gateways
+from cachewright.operations.online_migrations.removal import remove_gateways_or_leave_them
 from cachewright.operations.online_migrations.run import MigrationRun
-from cachewright.operations.online_migrations.shards import Shard
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.store import online_migrations as store
 from cachewright.tasks.operation import ActionFailed
@@ -134,25 +131,30 @@ class MigrateOnline(Operation[OnlineMigration, MigrationParams]):
                 "delete all keys of the instance, then restart the migration"
             )
             failure = failure or ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
+        needed = _needed_memory(shape.primaries) if refusal is None else 0
+        nodes, hosts = await context.nodes(run.instance.id), await asyncio.to_thread(context.host.measured)
+        host_name = place_of_gateways(nodes, target.nodes, hosts, needed)
         if refusal is None:
-            failure = failure or await asyncio.to_thread(_no_memory, context, shape.primaries)
+            failure = failure or await asyncio.to_thread(_no_memory, context, host_name, hosts, needed)
         elif params.method == "incremental_migration":
             message = f"changes cannot be followed, because the source cannot be replicated: {refusal}"
             failure = failure or ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
         if failure is not None:
             await run.note("error", failure.message)
             raise failure
-        attributes = {**run.migration.attributes, HAS_COPIED: True}
+        attributes = {**run.migration.attributes, HAS_COPIED: True, GATEWAY_HOST: host_name}
         await change_record(context, run.migration.id, target_was_empty=not keys, attributes=attributes)
-        context.streams.fresh |= {run.gateway(number).name for number in range(len(shape.primaries))}
+        context.streams.fresh |= {gateway_name(run.migration.id, number) for number in range(len(shape.primaries))}
         await run.note("info", f"the source is {shape.kind} with {len(shape.primaries)} primaries")
+        if host_name != EMBEDDED:
+            await run.note("info", f"keys are copied by host {host_name}")
         if refusal is not None:
             await run.note("warning", f"keys are copied one by one, because the source cannot be replicated: {refusal}")
         return build(task.run_id, _steps(params, shape.primaries, direct=refusal is not None))
 
     async def recover(self, context: OperationContext, task: Task) -> None:
         """Keys that were copied stay."""
-        await remove_gateways(context, self.params_of(task).migration_id)
+        await remove_gateways_or_leave_them(context, task)
 
 
 def _steps(
@@ -214,13 +216,23 @@ def _unsuitable(instance: Instance, target: TargetMap, primaries: Sequence[Sourc
     return None
 
 
-def _no_memory(context: OperationContext, primaries: Sequence[SourcePrimary]) -> ActionFailed | None:
-    """Return a failure if the machine lacks the memory for the gateways. Measures the host."""
-    needed = math.ceil(sum(gateway_memory(primary.used_memory) for primary in primaries) / 2)
-    free = context.host.resources().memory_free
-    if needed <= free:
+def _needed_memory(primaries: Sequence[SourcePrimary]) -> int:
+    """Return the bytes that gateways of these primaries take. Pure."""
+    return math.ceil(sum(gateway_memory(primary.used_memory) for primary in primaries) / 2)
+
+
+def _no_memory(
+    context: OperationContext, host_name: str, hosts: Mapping[str, MeasuredHost], needed: int
+) -> ActionFailed | None:
+    """Return a failure if a host lacks the memory for the gateways. Measures the machine of the server.
+
+    :param hosts: those that report.
+    """
+    resources = context.host.own_resources() if host_name == EMBEDDED else hosts[host_name].resources
+    if needed <= resources.memory_free:
         return None
-    message = f"{needed} bytes of memory are needed to replicate the source, {free} are free"
+    place = "" if host_name == EMBEDDED else f" on host {host_name}"
+    message = f"{needed} bytes of memory are needed to replicate the source, {resources.memory_free} are free{place}"
     return ActionFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
 
 

@@ -3,7 +3,10 @@
 A key that exists replaces the one of the instance (MIGRATE with COPY and REPLACE), a key that does not exist is deleted
 there. So the copy of a key may be repeated at any time, and the commands that have changed it do not matter.
 
-Source: https://valkey.io/commands/migrate.
+Gateways have no TLS. Keys for a node with TLS on another machine are read here (DUMP) and written over the connection
+of the control plane (RESTORE).
+
+Sources: https://valkey.io/commands/migrate, dump and restore.
 """
 
 from collections import Counter
@@ -11,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from typing import Any, Literal
 
 from cachewright.errors import CachewrightError
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.valkey.acl import CONTROL_USER
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
@@ -35,6 +39,11 @@ _MOST_TRIES = 5
 _SHOWN_BYTES = 100
 
 Refusal = Literal["look again", "memory", "final"]
+
+
+def needs_tls(node: Node) -> bool:
+    """Whether a connection to a node crosses machines, and the node has TLS for that."""
+    return node.host_name != EMBEDDED and node.tls_listener is not None
 
 
 class TargetNotReady(CachewrightError):
@@ -87,17 +96,16 @@ def meaning_of_refusal(text: str) -> Refusal:
 class KeyCopier:
     """Copies keys of one gateway.
 
+    :ivar find_target: reads the present owners of slots.
     :ivar has_new_owners: a replica of the instance has taken over, or a node was started again, which may lack the last
         keys that were acknowledged.
     """
 
     def __init__(self, session: Session, links: TargetLinks, find_target: Callable[[], Awaitable[TargetMap]]) -> None:
-        """:param session: connection to the gateway, with texts as bytes.
-        :param find_target: reads the present owners of slots.
-        """
+        """:param session: connection to the gateway, with texts as bytes."""
         self._session = session
         self._links = links
-        self._find_target = find_target
+        self.find_target = find_target
         self._target: TargetMap | None = None
         self._last_owners: tuple[list[str], tuple[int, ...]] | None = None
         self._processes: frozenset[str] | None = None
@@ -162,7 +170,7 @@ class KeyCopier:
 
     async def _owners(self) -> TargetMap:
         if self._target is None:
-            found = await self._find_target()
+            found = await self.find_target()
             ids = [node.id for node in found.nodes], found.owners
             if self._last_owners is not None and ids != self._last_owners:
                 self.has_new_owners = True
@@ -209,8 +217,29 @@ class KeyCopier:
 
     async def _transfer(self, groups: Mapping[Node, list[bytes]], database: int) -> None:
         """Copy those of the keys that exist, in the selected database."""
-        copies = [self._migrate(node, database, group) for node, group in groups.items()]
-        self._require_accepted(await self._session.ask_each(copies, _MIGRATE_MS / 1000 * (len(copies) + 1)))
+        near = {node: group for node, group in groups.items() if not needs_tls(node)}
+        copies = [self._migrate(node, database, group) for node, group in near.items()]
+        if copies:
+            self._require_accepted(await self._session.ask_each(copies, _MIGRATE_MS / 1000 * (len(copies) + 1)))
+        for node, group in groups.items():
+            if node not in near:
+                await self._restore(node, database, group)
+
+    async def _restore(self, node: Node, database: int, keys: list[bytes]) -> None:
+        """Copy those of the keys that exist, in the selected database, through this process."""
+        questions = [(command, key) for key in keys for command in (b"PTTL", b"DUMP")]
+        replies = await self._session.ask_each(questions)
+        for reply in replies:
+            if isinstance(reply, NodeRefused):
+                raise reply
+        values = zip(keys, replies[::2], replies[1::2], strict=True)
+        copies = [
+            (b"RESTORE", key, 0 if remaining < 0 else max(remaining, 1), value, b"REPLACE")
+            for key, remaining, value in values
+            if value is not None
+        ]
+        if copies:
+            await self._ask_target(node, database, copies)
 
     async def _missing(self, database: int, keys: Sequence[bytes]) -> list[bytes]:
         """Return those of the keys that the gateway does not have. Raises one of NODE_GONE or NodeRefused."""

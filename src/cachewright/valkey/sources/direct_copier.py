@@ -32,21 +32,6 @@ class DirectCopier(KeyCopier):
         for node, group in groups.items():
             await self._restore(node, database, group)
 
-    async def _restore(self, node: Node, database: int, keys: list[bytes]) -> None:
-        questions = [(command, key) for key in keys for command in (b"PTTL", b"DUMP")]
-        replies = await self._session.ask_each(questions)
-        for reply in replies:
-            if isinstance(reply, NodeRefused):
-                raise reply
-        values = zip(keys, replies[::2], replies[1::2], strict=True)
-        copies = [
-            (b"RESTORE", key, 0 if remaining < 0 else max(remaining, 1), value, b"REPLACE")
-            for key, remaining, value in values
-            if value is not None
-        ]
-        if copies:
-            await self._ask_target(node, database, copies)
-
 
 async def direct_session(source: Source, primary: SourcePrimary) -> Session:
     """Open a connection to a primary whose address was checked, for keys and values. Raises one of NODE_GONE or

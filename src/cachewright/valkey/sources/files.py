@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from cachewright.disk_reserve import append, sync
-from cachewright.valkey.sources.source import Source, SourceUnusable, checked_address
+from cachewright.valkey.sources.source import Source, SourceUnusable, certificate_error, checked_address
 
 _SCHEMES = ("http", "https")
 _ANSWER_SECONDS = 30.0
@@ -124,7 +124,7 @@ async def _opened(source: Source, url: str) -> AsyncIterator[tuple[int, httpx.Re
                 raise SourceUnusable(f"{name}: the server does not tell the size", passes=False)
             yield int(length), answer
     except httpx.HTTPError as error:
-        raise SourceUnusable(f"{name}: {_words(error)}", passes=True) from error
+        raise SourceUnusable(f"{name}: {_words(error)}", passes=certificate_error(error) is None) from error
 
 
 def _words(error: httpx.HTTPError) -> str:
@@ -132,7 +132,7 @@ def _words(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "the server does not answer in time"
     if isinstance(error, httpx.ConnectError):
-        refused = _certificate_error(error)
+        refused = certificate_error(error)
         if refused is None:
             return "the server cannot be reached"
         return (
@@ -141,10 +141,3 @@ def _words(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.NetworkError):
         return "the connection was lost"
     return "the answer is cut off, or is not HTTP"
-
-
-def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, ssl.SSLCertVerificationError):
-        found = found.__cause__ or found.__context__
-    return found

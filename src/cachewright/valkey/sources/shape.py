@@ -71,7 +71,8 @@ async def look(source: Source) -> SourceShape:
         try:
             return await _look_at(source, *split_address(address))
         except SourceUnusable as reason:
-            unusable = reason
+            if reason.passes or not unusable.passes:  # one that may be temporary is worth another attempt
+                unusable = reason
     raise unusable
 
 

@@ -3,6 +3,7 @@ and the time of its replies are limited.
 """
 
 import ipaddress
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,7 +87,17 @@ async def ask(source: Source, host: str, port: int, commands: Sequence[Command])
     except TimeoutError as error:
         raise SourceUnusable(f"{place} does not answer", passes=True) from error
     except NODE_GONE as error:
-        raise SourceUnusable(f"{place} cannot be reached: {error}"[:200], passes=True) from error
+        passes = certificate_error(error) is None
+        raise SourceUnusable(f"{place} cannot be reached: {error}"[:200], passes=passes) from error
+
+
+def certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """Return the refused certificate that has caused an error; None if it has another cause. A refusal stays until the
+    source or its settings are changed. Pure."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, ssl.SSLCertVerificationError):
+        found = found.__cause__ or found.__context__
+    return found
 
 
 def without_secret(words: str, secret: str | None) -> str:

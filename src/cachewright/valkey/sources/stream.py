@@ -65,6 +65,10 @@ class Streams:
             return None
         return stream
 
+    def names(self) -> set[str]:
+        """Return the names of the gateways of which something is known here."""
+        return {*self._open, *self.fresh}
+
     def keep(self, stream: Stream) -> None:
         self._open[stream.gateway.name] = stream
 

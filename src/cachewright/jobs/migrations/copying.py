@@ -7,14 +7,10 @@ from functools import partial
 from typing import TypeVar
 
 from cachewright import errors
-from cachewright.errors import CachewrightError
-from cachewright.model.online_migrations import COPIED_LIBRARIES
-from cachewright.operations.online_migrations.records import add_copied_libraries
-from cachewright.operations.online_migrations.run import MigrationRun, readable
-from cachewright.operations.online_migrations.shards import Shard
-from cachewright.operations.online_migrations.throttle import Throttle
-from cachewright.tasks.operation import ActionFailed, StepContext
-from cachewright.topologies import topology_of
+from cachewright.jobs.migrations.failure import CopyFailed, StreamInterrupted
+from cachewright.jobs.migrations.run import SourceRun, readable
+from cachewright.jobs.migrations.shards import Shard
+from cachewright.jobs.migrations.throttle import Throttle
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.sources import gateway as gateways
 from cachewright.valkey.sources.copier import FIRST, KEYS_AT_ONCE, KeysRefused, TargetNotReady
@@ -35,24 +31,18 @@ _PAUSE_PART = 0.5
 Result = TypeVar("Result")
 
 
-class StreamInterrupted(CachewrightError):
-    """The gateway does not answer. Changes may be missing, so that all keys are copied again."""
-
-
 class Copying:
-    """Copies keys of one gateway in one sub-step. Methods raise StreamInterrupted, or ActionFailed."""
+    """Copies keys of one gateway in one sub-step. Methods raise StreamInterrupted, or CopyFailed."""
 
-    def __init__(
-        self, run: MigrationRun, step: StepContext, shard: Shard, stream: Stream, *, follows: bool = True
-    ) -> None:
+    def __init__(self, run: SourceRun, shard: Shard, stream: Stream, *, follows: bool = True) -> None:
         """:param follows: whether the keys come from a gateway that follows its source."""
         self._follows = follows and not isinstance(stream.copier, DirectCopier)
         self._run = run
-        self._step = step
+        self._caller = run.caller
         self._shard = shard
         self.stream = stream
         self._is_direct = isinstance(stream.copier, DirectCopier)
-        limit = run.migration.bandwidth_limit_mb
+        limit = run.assignment.bandwidth_limit_mb
         self._throttle = Throttle(limit) if limit else None
 
     async def copy_all(self, report: Callable[[int], None] = lambda copied: None) -> None:
@@ -61,19 +51,19 @@ class Copying:
 
         :param report: is called with the number of copied keys after each part.
         """
-        stream, streams = self.stream, self._run.context.streams
+        stream, streams = self.stream, self._run.machine.streams
         while not stream.is_whole:
             is_first = stream.gateway.name in streams.fresh
             streams.fresh.discard(stream.gateway.name)
-            if not is_first and not self._run.migration.target_was_empty:
+            if not is_first and not self._run.assignment.target_was_empty:
                 message = (
                     "keys that the source has deleted meanwhile are not known, and the instance had keys of its own "
                     "before the migration; delete all keys of the instance, then restart the migration"
                 )
-                raise ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
+                raise CopyFailed(errors.SOURCE_UNUSABLE, message, final=True)
             stream.changed.forget_flush()
             await self._copy_each(report)
-            if not is_first and self._run.migration.target_was_empty:
+            if not is_first and self._run.assignment.target_was_empty:
                 for database in sorted(stream.databases):
                     await self._delete_surplus(database)
             await self.target_load()  # a node may have been started again
@@ -150,16 +140,16 @@ class Copying:
         copier, run = self.stream.copier, self._run
         try:
             libraries = await self._patiently(copier.libraries)
-        except ActionFailed as failure:
+        except CopyFailed as failure:
             if not self._is_direct:
                 raise
             await run.note("warning", f"functions are not copied: {failure.message}")
             return
-        former = set(run.migration.attributes.get(COPIED_LIBRARIES, ()))
+        former = run.copied_libraries
         if not libraries and not former:
             return
         if not libraries <= former:
-            run.migration = await add_copied_libraries(run.context, run.task, former | libraries)
+            await run.keep_libraries(former | libraries)
         await self._patiently(partial(copier.copy_functions, deleted=sorted(former - libraries)))
 
     async def _state(self) -> GatewayState:
@@ -174,7 +164,7 @@ class Copying:
         """Copy keys by their present state. Waits while the task is paused, for nodes of the instance, and for the
         bandwidth limit."""
         owned = [key for key in keys if self._shard.owns(key)]
-        await self._step.wait_until_allowed()
+        await self._caller.wait_until_allowed()
         try:
             await self._patiently(partial(self.stream.copier.copy, owned, self.stream.databases))
         except BaseException:
@@ -186,23 +176,23 @@ class Copying:
                 await self._pause(pause)
 
     async def _pause(self, seconds: float) -> None:
-        self._step.begin_wait(f"waiting for {_LIMIT}", cause=_LIMIT)
+        self._caller.begin_wait(f"waiting for {_LIMIT}", cause=_LIMIT)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            self._step.raise_if_cancelled()
+            self._caller.raise_if_cancelled()
             await asyncio.sleep(min(left, _PAUSE_PART))
-        self._step.end_wait()
+        self._caller.end_wait()
 
     async def target_load(self) -> TargetLoad:
         """Return what the nodes of the instance measure."""
         return await self._patiently(self.stream.copier.target_load)
 
     def require_databases(self, keys: Mapping[int, int]) -> None:
-        """Raise ActionFailed DCS.9020 if the source uses databases that the instance does not have."""
-        databases = topology_of(self._run.instance.spec_code).databases
+        """Raise CopyFailed DCS.9020 if the source uses databases that the instance does not have."""
+        databases = self._run.assignment.databases
         if unknown := [number for number in keys if number >= databases]:
             message = f"the source has keys in database {unknown[0]}, the instance has {databases} databases"
-            raise ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
+            raise CopyFailed(errors.SOURCE_UNUSABLE, message, final=True)
 
     async def _delete_surplus(self, database: int) -> None:
         """Delete keys of the instance that the gateway does not have."""
@@ -238,15 +228,15 @@ class Copying:
                 result = await self._of_gateway(act)
             except TargetNotReady as reason:
                 has_waited = True
-                self._step.begin_wait(f"waiting for the instance: {readable(str(reason))}", cause="the instance")
-                self._step.raise_if_cancelled()
+                self._caller.begin_wait(f"waiting for the instance: {readable(str(reason))}", cause="the instance")
+                self._caller.raise_if_cancelled()
                 await asyncio.sleep(_AGAIN_SECONDS)
             except KeysRefused as refusal:
                 code = errors.MIGRATION_OUT_OF_MEMORY if refusal.no_memory else errors.SOURCE_UNUSABLE
-                raise ActionFailed(code, f"a key is refused: {refusal.message}", final=True) from refusal
+                raise CopyFailed(code, f"a key is refused: {refusal.message}", final=True) from refusal
             else:
                 if has_waited:
-                    self._step.end_wait()
+                    self._caller.end_wait()
                 return result
 
     async def _of_gateway(self, act: Callable[[], Awaitable[Result]]) -> Result:
@@ -260,13 +250,13 @@ class Copying:
                 await self._link_again()
             except (*NODE_GONE, NodeRefused) as error:
                 if self._is_direct and isinstance(error, NodeRefused):
-                    words = without_secret(str(error), self._run.source.password)
-                    raise ActionFailed(errors.SOURCE_UNUSABLE, f"the source refuses: {words}", final=True) from error
+                    words = without_secret(str(error), self._run.assignment.source.password)
+                    raise CopyFailed(errors.SOURCE_UNUSABLE, f"the source refuses: {words}", final=True) from error
                 raise StreamInterrupted(str(error)) from error
 
     async def _link_again(self) -> None:
         await asyncio.sleep(_AGAIN_SECONDS)
         try:
-            await self._run.linked(self._step, self._shard)
+            await self._run.linked(self._shard)
         except (*NODE_GONE, NodeRefused) as error:
             raise StreamInterrupted(str(error)) from error

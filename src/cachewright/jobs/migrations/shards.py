@@ -1,4 +1,4 @@
-"""The parts of a source. Pure."""
+"""The parts of a source, and arguments of the sub-steps that work on them. Pure."""
 
 import msgspec
 from valkey.crc import key_slot
@@ -27,3 +27,25 @@ class Shard(msgspec.Struct, frozen=True):
             return True
         slot = key_slot(key)
         return any(first <= slot <= last for first, last in self.slots)
+
+
+class SyncGateway(msgspec.Struct, frozen=True):
+    shard: Shard
+
+
+class CopyShard(msgspec.Struct, frozen=True):
+    """:ivar detach: end with the source as it is when the copy ends.
+    :ivar direct: copy from the source itself, which cannot be replicated.
+    """
+
+    shard: Shard
+    detach: bool
+    direct: bool = False
+
+
+class FollowSource(msgspec.Struct, frozen=True):
+    shards: tuple[Shard, ...]
+
+
+Part = SyncGateway | CopyShard | FollowSource
+"""Arguments of a sub-step that runs on the host of the gateways."""
