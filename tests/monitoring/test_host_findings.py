@@ -35,7 +35,7 @@ NODES = (node("a", "h1"), node("b", "h2"), node("c", "h2", shard=1), node("d", "
 
 
 def found(hosts: dict[str, WatchedHost], answering: set[str]) -> dict[str, str]:
-    return {kind: text for (_, kind), text in faults(hosts, NODES, answering, REBUILD_SECONDS).items()}
+    return {kind: text for (_, kind), text in faults(hosts, NODES, answering, REBUILD_SECONDS, busy=()).items()}
 
 
 def due(hosts: dict[str, WatchedHost], answering: set[str], nodes: tuple[Node, ...] = NODES) -> list[MoveRequest]:
@@ -56,13 +56,28 @@ def test_nodes_of_a_silent_host_are_replaced_after_a_while() -> None:
 def test_a_stopped_node_of_a_silent_host_is_not_said_to_be_replaced() -> None:
     """As during a restore that waits for the former data of a node."""
     stopped = [node("b", "h2", should_run=False), node("c", "h2", shard=1, should_run=False), node("d", "h3", shard=1)]
-    (text,) = faults(host("h2", silent_seconds=1), stopped, {"d"}, REBUILD_SECONDS).values()
+    (text,) = faults(host("h2", silent_seconds=1), stopped, {"d"}, REBUILD_SECONDS, busy={"i"}).values()
     assert "s it is replaced" not in text
     first, second = text.split("node c of shard 1")
     assert first.count("the node is stopped and is not replaced automatically: start the agent of the host") == 1
     assert "--lost" not in first, "the host has the only copy of shard 0"
     assert "start the agent of the host, or give the host up (hosts remove h2 --lost)" in second
     assert due(host("h2", silent_seconds=600), {"d"}, tuple(stopped)) == []
+
+
+def test_a_silent_host_is_no_fault_of_a_node_that_its_owner_has_stopped() -> None:
+    stopped = [*NODES[:2], node("c", "h2", shard=1, should_run=False), NODES[3]]
+    (text,) = faults(host("h2", silent_seconds=600), stopped, {"a", "d"}, REBUILD_SECONDS, busy=()).values()
+    assert "node b" in text
+    assert "node c" not in text
+    every = [node(one.id, one.host_name, one.shard, should_run=False) for one in NODES]
+    silent = host("h2", silent_seconds=600)
+    assert faults(silent, every, set(), REBUILD_SECONDS, busy={"another"}) == {}
+    assert faults(host("h2", "draining", 600), every, set(), REBUILD_SECONDS, busy=()) == {}
+    assert set(faults(silent, every, set(), REBUILD_SECONDS, busy={"i"})) == {("i", "silent_host")}
+    gone = host("h2", "lost", 600) | host("h3", "lost", 600)
+    given_up = faults(gone, every, set(), REBUILD_SECONDS, busy=())
+    assert set(given_up) == {("i", "silent_host"), ("i", "lost_data")}, "their data is lost"
 
 
 def test_nodes_that_answer_stay_although_their_agent_is_away() -> None:

@@ -1,7 +1,6 @@
 """Primary/standby and single instances on several hosts, and the sentinels, when hosts die and are drained."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from test_node_status import weigh
 from valkey import Valkey
 from valkey.exceptions import ValkeyError
 
-from agents import VARIABLE, Hosts, own_role
+from agents import VARIABLE, Hosts, hosts_on, own_role
 from following_writer import FollowingWriter, through_sentinels
 from postgres_server import PostgresServer
 from sdk_calls import PASSWORD, created, ended, newest_task, show
@@ -23,27 +22,16 @@ from serving import PATIENCE_SECONDS, until
 KEYS = 5_000
 
 
-@contextmanager
-def started(postgres: PostgresServer, folder: Path, zones: Sequence[str], *options: str) -> Iterator[Hosts]:
-    url = postgres.new_database()
-    made = Hosts(url, folder, zones, *options)
-    try:
-        yield made
-    finally:
-        made.clean_up()
-        postgres.drop_database(url)
-
-
 @pytest.fixture
 def hosts(postgres: PostgresServer, tmp_path: Path) -> Iterator[Hosts]:
-    with started(postgres, tmp_path, ("local", "local"), "--host-rebuild-seconds", "0") as made:
+    with hosts_on(postgres, tmp_path, ("local", "local"), "--host-rebuild-seconds", "0") as made:
         yield made
 
 
 @pytest.fixture
 def hosts_without_proxies(postgres: PostgresServer, tmp_path: Path) -> Iterator[Hosts]:
     """Nodes of lost hosts are not made again."""
-    with started(postgres, tmp_path, ("local", "local"), "--haproxy", "off", "--host-rebuild-seconds", "3600") as made:
+    with hosts_on(postgres, tmp_path, ("local", "local"), "--haproxy", "off", "--host-rebuild-seconds", "3600") as made:
         yield made
 
 
@@ -147,6 +135,16 @@ def a_sentinel_dies(hosts: Hosts) -> None:
 
 def a_host_dies_with_the_primary(hosts: Hosts, client: Any, pair: str, victim: str) -> None:
     """Another node takes over, with all writes that were on it. The lost copy and the sentinel are made again."""
+    the_primary_is_lost(hosts, client, pair, victim)
+    until(lambda: not hosts.sentinels()[victim], "the sentinel has another host")
+    until(lambda: sum(map(len, sentinel_processes(hosts).values())) == 3, "it runs there")
+    until(lambda: knows_replicas(hosts, pair, 1), "it watches the instance")
+    until(lambda: not is_degraded(client, hosts, pair), "the incident ends")
+    assert show(client, pair).status == "RUNNING"
+
+
+def the_primary_is_lost(hosts: Hosts, client: Any, pair: str, victim: str) -> None:
+    """A host dies under confirmed writes, of which none is lost, and its node is made again on that of the server."""
     staying = {"h2": "h3", "h3": "h2"}[victim]
     with WaitingWriter(client, pair) as writer:
         writer.wait_for(50)
@@ -156,11 +154,6 @@ def a_host_dies_with_the_primary(hosts: Hosts, client: Any, pair: str, victim: s
         assert ended(client, pair, newest_task(client, pair).id).status == "SUCCESS"
         writer.wait_for(50)
     assert writer.lost(connected(client, pair)) == []
-    until(lambda: not hosts.sentinels()[victim], "the sentinel has another host")
-    until(lambda: sum(map(len, sentinel_processes(hosts).values())) == 3, "it runs there")
-    until(lambda: knows_replicas(hosts, pair, 1), "it watches the instance")
-    until(lambda: not is_degraded(client, hosts, pair), "the incident ends")
-    assert show(client, pair).status == "RUNNING"
 
 
 def it_comes_back(hosts: Hosts, victim: str, own: set[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from huaweicloudsdkdcs.v2 import ListGroupReplicationInfoRequest
 from valkey import Valkey
 
-from agents import Hosts
+from agents import Hosts, hosts_on
 from caches import FAULTS, authority_of, cache, cache_by_tls, links, load, present, serves, states
+from migrating import content, fill, log, migrate, reaches
+from outside_server import outside_server
 from postgres_server import PostgresServer
 from sdk_calls import PASSWORD, backed_up, create_body, created, ended, newest_task, progress, resize, show, spec
 from serving import until
@@ -30,14 +33,9 @@ ADDRESSES = ("127.0.0.2", "127.0.0.3")
 
 @pytest.fixture(scope="module")
 def hosts(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    url = postgres.new_database()
     folder, of_agents = tmp_path_factory.mktemp("hosts"), dict.fromkeys(("h2", "h3"), WITH_TLS)
-    made = Hosts(url, folder, ("az2", "az3", "az4"), *WITH_TLS, of_agents=of_agents)
-    try:
+    with hosts_on(postgres, folder, ("az2", "az3", "az4"), *WITH_TLS, of_agents=of_agents) as made:
         yield made
-    finally:
-        made.clean_up()
-        postgres.drop_database(url)
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +73,43 @@ class Plain:
         assert between_nodes > KEYS * len(MARK), "replicas copy all values"
 
 
-@pytest.fixture
-def plain(hosts: Hosts) -> Iterator[Plain]:
+@contextmanager
+def watching() -> Iterator[Seen]:
     try:
         with watched(ADDRESSES) as seen:
-            found = Plain(hosts, seen)
-            yield found
+            yield seen
     except PermissionError:
         pytest.skip("only root can see what travels")
+
+
+@pytest.fixture
+def plain(hosts: Hosts) -> Iterator[Plain]:
+    with watching() as seen:
+        found = Plain(hosts, seen)
+        yield found
     assert not seen.lost
     found.require()
+
+
+def test_a_migration_reaches_nodes_by_tls(hosts: Hosts, tmp_path: Path) -> None:
+    """The agent that copies the keys knows the control plane's certificate, not the key of the authority."""
+    client = hosts.server.client()
+    target = created(client, 2, az_codes=["az2", "az3"], name="migrated")
+    with outside_server(tmp_path) as source:
+        fill(source.client(), 300)
+        for number in range(50):
+            source.client().set(f"marked:{number}", MARK)
+        with watching() as seen:
+            migration_id = migrate(client, target, source.address, follow=False)
+            reaches(client, migration_id, "SUCCESS")
+        assert content(cache(client, target)) == content(source.client())
+    (entry,) = (entry for entry in log(client, migration_id) if entry.startswith("keys are copied by host"))
+    host = entry.rpartition(" ")[2]
+    assert host in {"h2", "h3"}
+    nodes = [node for node in hosts.listed()[host]["nodes"] if node["instance_id"] == target]
+    own_ports = {int(node["address"].rpartition(":")[2]) for node in nodes}
+    assert seen.ports_with(MARK) <= own_ports, "a gateway sends keys without TLS on its own machine alone"
+    assert hosts.server.call("DELETE", f"instances/{target}")[0] == 204
 
 
 def gentle_resize(hosts: Hosts, instance_id: str, shards: int) -> str:

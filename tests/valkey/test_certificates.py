@@ -12,13 +12,16 @@ import pytest
 from cachewright.valkey.certificates import (
     NODE_FILE,
     authority_certificate,
+    client_certificate,
     expires_at,
     is_usable,
     new_authority,
     node_certificate,
+    sentinel_certificate,
     server_certificate,
     trusted,
     voucher,
+    vouchers,
 )
 
 AUTHORITY = new_authority("i")
@@ -96,6 +99,29 @@ def test_clients_verify_nodes_by_the_authority_of_the_installation() -> None:
     assert not verifies(node_certificate(AUTHORITY, "n", "10.0.0.5"), installation, "10.0.0.5")
     assert is_usable(pem, AUTHORITY, chain=chain)
     assert not is_usable(node_certificate(AUTHORITY, "n", "10.0.0.5"), AUTHORITY, chain=chain)
+
+
+def test_an_authority_keeps_the_certificates_by_which_sentinels_verify_it() -> None:
+    installation = new_authority("caches", below=1)
+    chain = voucher(installation, AUTHORITY)
+    vouched = AUTHORITY + chain
+    assert (vouchers(AUTHORITY), vouchers(vouched)) == ("", chain)
+    assert authority_certificate(vouched) == authority_certificate(AUTHORITY)
+    pem = node_certificate(vouched, "n", "10.0.0.5", chain=vouchers(vouched))
+    assert is_usable(pem, vouched, chain=vouchers(vouched))
+    assert verifies(pem, installation, "n"), "sentinels trust the installation"
+    assert verifies(pem, AUTHORITY, "n"), "the other nodes trust their own authority"
+
+
+def test_what_a_sentinel_has_makes_nobody_a_primary() -> None:
+    installation, of_sentinels = new_authority("caches", below=1), new_authority("sentinels")
+    own = sentinel_certificate(installation, "s")
+    assert verifies(own, installation, "s")
+    assert not verifies(own, installation, "10.0.0.5"), "it is no instance at the address of the sentinel"
+    assert not verifies(own, of_sentinels, "s"), "nodes trust this authority alone"
+    assert not verifies(client_certificate(of_sentinels, "s"), of_sentinels, "s"), "it is valid for clients alone"
+    assert is_usable(own, authority_certificate(installation))
+    assert is_usable(client_certificate(of_sentinels, "s"), of_sentinels)
 
 
 def verifies(pem: str, authority: str, name: str) -> bool:

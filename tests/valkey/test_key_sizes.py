@@ -82,6 +82,16 @@ async def test_the_search_ends_when_enough_is_found(client: Valkey) -> None:
     assert len(everything.values) == 40
 
 
+async def test_the_search_begins_where_an_earlier_one_found_large_values(client: Valkey) -> None:
+    for number in range(5_000):
+        await client.set(f"small:{number}", "x")
+    await client.set("{one}:large", "x" * 20_000)
+    slot = key_slot(b"one")
+    found = await large_values(client, ALL, 10_000, seconds=30, enough_bytes=20_000, first={slot})
+    assert [value.slot for value in found.values] == [slot]
+    assert found.scanned < 500, "it searched elsewhere first"
+
+
 async def test_names_of_any_bytes_are_readable(client: Valkey) -> None:
     await ask(client, "SET", b"{one}\x00\xff \\n", "x" * 50_000)
     found = await large_values(client, ALL, 10_000, seconds=30)

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from valkey.crc import key_slot
 
 from cachewright.model.instances import Node
 from cachewright.valkey.client import Valkey, ask, connect
-from cachewright.valkey.node_load import measure_load
+from cachewright.valkey.node_load import NodeLoad, measure_load, saved_search_seconds
 from cachewright.valkey.slots import SlotRange
 from standalone_node import OPEN, started
 
@@ -44,6 +45,7 @@ async def test_a_large_value_among_the_random_keys_does_not_make_all_keys_large(
     assert load.elements_per_key == 0
     assert {slot: data.elements for slot, data in load.large.items()} == {key_slot(b"large"): 50_000}
     assert sum(data.bytes for data in load.large.values()) > 5_000_000
+    assert saved_search_seconds([load]) == load.search_seconds > 0
 
 
 async def test_large_values_alone_are_found(node: Node, client: Valkey) -> None:
@@ -60,3 +62,12 @@ async def test_elements_of_usual_collections_are_counted(node: Node, client: Val
     load = await measure_load(node, OPEN, ALL)
     assert load.elements_per_key == 20
     assert load.large == {}
+
+
+def test_a_search_is_as_long_again_where_one_node_has_more_to_search() -> None:
+    """Nodes are searched at the same time. The one that found too little takes as long the next time."""
+    found = NodeLoad(used_memory=1, bytes_per_key=1.0, keys={}, clients=False, search_seconds=2.0)
+    missed = replace(found, search_seconds=1.5, next_search_seconds=1.5)
+    assert saved_search_seconds([found]) == 2.0
+    assert saved_search_seconds([found, missed]) == 0.5
+    assert saved_search_seconds([missed]) == saved_search_seconds([]) == 0.0

@@ -1,5 +1,6 @@
 """Views of nodes outside of clusters, and files of sentinels and proxies. Pure."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -7,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.model.instances import has_proxy
+from cachewright.model.instances import Node, has_proxy, offers_sentinels
 from cachewright.model.sentinels import Sentinel
 from cachewright.monitoring.cluster_findings import Answer, Record
 from cachewright.monitoring.replication_findings import find_replication
 from cachewright.operations.watched_roles import primary_of
+from cachewright.valkey.access import Access
 from cachewright.valkey.acl import HELLO_CHANNEL, SENTINEL_USER, derived_password, sentinel_rules
+from cachewright.valkey.config import LISTENER, nodes_conf_behind, watched_settings
 from cachewright.valkey.haproxy import differ_in_nodes, haproxy_cfg, parse_servers, server_commands
 from cachewright.valkey.plain_replication import parse_view
 from cachewright.valkey.sentinel import Watched, agreement, is_intact, parse_watched, sentinel_conf, watch_commands
@@ -200,6 +203,65 @@ def test_a_proxy_checks_every_node_and_listens_at_the_address_of_the_instance() 
     assert [line.split()[1:3] for line in text.splitlines() if line.strip().startswith("server ")] == [
         [node.id, f"127.0.0.1:{node.port}"] for node in NODES
     ]
+
+
+SECURED = [msgspec.structs.replace(node, tls_port=node.port + 100) for node in NODES]
+
+
+def test_nodes_with_tls_are_known_by_the_port_for_it() -> None:
+    primary, replica, _ = SECURED
+    view = parse_view(replica, SECURED, following(7101))
+    assert (view.is_whole, view.members[replica.id].primary) == (True, primary.id)
+    known = parse_view(primary, SECURED, leading("ip=127.0.0.1,port=7102,state=online,offset=1"))
+    assert known.members[replica.id].primary == primary.id
+    monitor, _ = watch_commands("i", primary, "secret")
+    assert monitor[4] == "7101"
+    seen = Watched(name="i", port=7101, flags=frozenset({"master"}), epoch=1, sentinels=2, replicas=2)
+    assert not seen.is_outdated(SECURED)
+    assert primary_of(SECURED, agreement([msgspec.structs.replace(seen, port=7102)])) == replica
+
+
+def test_a_proxy_proves_who_it_is_to_nodes_with_tls_and_knows_them_by_their_ids() -> None:
+    text = haproxy_cfg(an_instance(seed_port=7999), SECURED)
+    proof = "ssl check-ssl verify required ca-file nodes.pem crt identity.pem verifyhost"
+    assert "tcp-check connect default\n" in text
+    for node in SECURED:
+        assert f"server {node.id} 127.0.0.1:{node.tls_port} {proof} {node.id} check " in text
+    added = server_commands({}, SECURED[:1])[0]
+    assert added.startswith(f"add server cache/{PRIMARY.id} 127.0.0.1:7101 {proof} {PRIMARY.id} check ")
+    assert not any(command.startswith("add") for command in server_commands({PRIMARY.id: (7101, True)}, SECURED[:1]))
+
+
+def test_a_sentinel_with_tls_has_no_port_without_it() -> None:
+    secured = msgspec.structs.replace(SENTINEL, authority="key and certificate")
+    lines = sentinel_conf(secured).splitlines()
+    assert {"port 0", "tls-port 7100", "tls-replication yes"} <= set(lines)
+    assert "key and certificate" not in " ".join(lines)
+    assert is_intact(sentinel_conf(secured), secured)
+    assert not is_intact(sentinel_conf(SENTINEL), secured)
+    assert not is_intact(sentinel_conf(secured), SENTINEL)
+
+
+def test_clients_ask_no_sentinel_of_an_instance_with_tls_between_its_nodes() -> None:
+    assert offers_sentinels(an_instance(seed_port=7999), NODES)
+    assert not offers_sentinels(an_instance(seed_port=7999, node_ca="key and certificate"), SECURED)
+
+
+def test_a_node_of_a_cluster_follows_the_primary_before_it_by_tls_if_both_have_it() -> None:
+    assert "7001@1,,tls-port=0," in nodes_conf_behind(REPLICA, PRIMARY)
+    assert "7001@1,,tls-port=7101," in nodes_conf_behind(SECURED[1], SECURED[0])
+
+
+AWAY = msgspec.structs.replace(SECURED[0], host_name="h2")
+
+
+@pytest.mark.parametrize("node", [PRIMARY, SECURED[0], AWAY])
+def test_a_node_that_cannot_close_its_port_for_peers_never_takes_over_before_it_is_admitted(node: Node) -> None:
+    settings = dict(watched_settings(msgspec.structs.replace(node, access="socket"), Access("secret", None, Path())))
+    is_open = node.tls_port is not None
+    assert settings["replica-priority"] == (0 if is_open else 100)
+    assert settings["replica-announce-port"] == node.peer_port
+    assert settings["include"] == LISTENER, "clients cannot reach it either way"
 
 
 def test_a_proxy_ends_tls_and_accepts_allowed_addresses_only() -> None:

@@ -19,7 +19,7 @@ from cachewright.model.instances import Node
 from cachewright.valkey import certificates
 from cachewright.valkey.access import Access, address
 from cachewright.valkey.acl import CONTROL_USER
-from cachewright.valkey.certificates import authority_certificate, control_certificate, new_authority, node_certificate
+from cachewright.valkey.certificates import authority_certificate, client_certificate, new_authority, node_certificate
 from cachewright.valkey.client import NODE_GONE, connect
 from cachewright.valkey.rdb_stream import RdbStream
 from cachewright.valkey.session import Session
@@ -105,7 +105,7 @@ async def test_the_control_plane_speaks_with_nodes_of_other_hosts_by_tls(tmp_pat
     [
         node_certificate(new_authority("i"), ID, "127.0.0.1"),
         node_certificate(AUTHORITY, "e" * 40, "127.0.0.1"),
-        control_certificate(AUTHORITY),
+        client_certificate(AUTHORITY),
     ],
     ids=["another authority", "another node", "no server"],
 )

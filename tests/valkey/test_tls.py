@@ -107,7 +107,7 @@ def test_only_nodes_with_a_tls_port_are_configured_for_it() -> None:
     assert "tls-port=7002" not in nodes_conf(PLAIN, 1, SlotRange(0, 1))
     assert (PLAIN.peer_port, SECURED.peer_port) == (7000, 7002)
     for_clients = msgspec.structs.replace(SECURED, client_tls=True)
-    assert ("tls-port", 7000) in cluster_settings(for_clients)
+    assert "tls-port 7000\n" in valkey_conf(for_clients, access, {}, cluster_settings(for_clients), [])
     assert "tls-port=7000," in nodes_conf(for_clients, 1, SlotRange(0, 1))
     assert for_clients.peer_port == 7000
 

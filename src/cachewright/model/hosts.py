@@ -34,6 +34,8 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
         them, as what follows.
     :ivar sentinels: the same of each running sentinel.
     :ivar runs_sentinels: whether its agent may read where sentinels run, which it needs to run some.
+    :ivar gateways: ids of the migrations from outside that have gateways there; None if its agent runs none, as those
+        of earlier releases.
     :ivar configured: ids of the nodes that have a configuration.
     :ivar linked: ids of the nodes that have links to files of write logs.
     :ivar public_key: key for calls to the agent.
@@ -52,6 +54,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     processes: dict[str, tuple[int, float]] = {}
     sentinels: dict[str, tuple[int, float]] = {}
     runs_sentinels: bool = False
+    gateways: tuple[str, ...] | None = None
     configured: tuple[str, ...] = ()
     linked: tuple[str, ...] = ()
     public_key: str | None = None

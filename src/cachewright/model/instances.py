@@ -37,8 +37,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     :ivar disabled_commands: commands that no client may use, besides those that are denied on every instance.
     :ivar pending_password: a change of `password` that has not succeeded yet.
     :ivar parameters: changed parameters of the nodes, by Valkey's names.
-    :ivar node_ca: private key and certificate of the authority for TLS between the nodes, PEM; None without TLS. Never
-    returned by the API.
+    :ivar node_ca: private key and certificate of the authority for TLS between the nodes, PEM; None without TLS. If the
+    instance was created as no cluster, certificates follow by which the installation vouches for it, for sentinels.
+    Never returned by the API.
     :ivar server_certificate: what clients of the instance see in addition to the certificates of nodes, PEM; None if
     they connect without TLS. Of a cluster, the certificate by which the installation vouches for `node_ca`; of other
     instances, the private key and the certificates of the proxy. Never returned by the API.
@@ -143,9 +144,9 @@ def allowed_addresses(instance: Instance) -> tuple[str, ...] | None:
 
 def offers_sentinels(instance: Instance, nodes: Sequence[Node]) -> bool:
     """Whether clients may ask sentinels for the primary, and connect to it without the proxy: clients that reach the
-    address of the instance reach its nodes, too."""
+    address of the instance reach its nodes, too. Sentinels know nodes with TLS by ports that need a certificate."""
     through_proxy = instance.server_certificate is not None or allowed_addresses(instance) is not None
-    return not through_proxy and not are_hidden(instance, nodes)
+    return not through_proxy and instance.node_ca is None and not are_hidden(instance, nodes)
 
 
 def are_hidden(instance: Instance, nodes: Sequence[Node]) -> bool:

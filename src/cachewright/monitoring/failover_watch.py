@@ -2,7 +2,7 @@
 
 Every second it starts sentinels that have died, lets the sentinels watch exactly the recorded instances, and records
 the primary that a failover has made. When no such instance is left, it removes the sentinels. `SentinelPlaces` decides
-on which hosts they run.
+on which hosts they run. Instances with TLS between their nodes have sentinels of their own.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.lasting_faults import LastingFaults
 from cachewright.monitoring.repeated_starts import RepeatedStarts
 from cachewright.monitoring.sentinel_places import SentinelPlaces
-from cachewright.operations import STATUSES_WITH_RUNNING_NODES, sentinels
+from cachewright.operations import STATUSES_WITH_RUNNING_NODES, sentinel_places, sentinels
 from cachewright.operations.context import OperationContext
 from cachewright.operations.create import CREATE
 from cachewright.operations.watched_roles import primary_of, record_primary
-from cachewright.store import instances, instances_with_nodes
+from cachewright.store import instances_with_nodes
 from cachewright.store import sentinels as store
 from cachewright.threads import in_background
 from cachewright.topologies import topology_of
@@ -61,6 +61,13 @@ class _Record(msgspec.Struct, frozen=True):
     fleet: Sequence[Sentinel]
     instances: Mapping[str, _Recorded]
 
+    def of(self, *, tls: bool) -> "_Record":
+        """Return the sentinels that use TLS and the instances that they watch, or the others."""
+        return _Record(
+            [sentinel for sentinel in self.fleet if sentinel.has_tls == tls],
+            {one: found for one, found in self.instances.items() if (found[0].node_ca is not None) == tls},
+        )
+
 
 class FailoverWatch:
     def __init__(self, context: OperationContext, incidents: Incidents, heartbeats: LoopHeartbeats) -> None:
@@ -71,10 +78,11 @@ class FailoverWatch:
         self._starts = RepeatedStarts()
         self._faults = LastingFaults(incidents, "no_failover")
         self._heartbeats = heartbeats
-        self._places = SentinelPlaces(context)
+        self._places = {tls: SentinelPlaces(context, tls=tls) for tls in (False, True)}
         self._record = _Record((), {})
         self._change_counter: object | None = None
         self._set_up: dict[str, ProcessInfo] = {}
+        self._tried: dict[tuple[str, str], ProcessInfo | None] = {}
         self.sentinels = self.sentinels_up = self.failovers = 0
 
     async def run(self) -> None:
@@ -86,6 +94,7 @@ class FailoverWatch:
                 self._record = await in_background(self._read)
                 self._change_counter = counter
             await self._round(self._record)
+            await self._remove_strays(self._record)
             await asyncio.sleep(_ROUND_SECONDS)
 
     def _read(self) -> _Record:
@@ -94,15 +103,22 @@ class FailoverWatch:
             return _Record(store.fleet(connection), found)
 
     async def _round(self, record: _Record) -> None:
+        both = (self._round_of(record.of(tls=tls), tls=tls) for tls in (False, True))
+        plain, secured = await asyncio.gather(*both)
+        self.sentinels, self.sentinels_up = plain[0] + secured[0], plain[1] + secured[1]
+        self._faults.keep({one for one, (instance, _) in record.instances.items() if instance.status in _RUNNING})
+
+    async def _round_of(self, record: _Record, *, tls: bool) -> tuple[int, int]:
+        """Perform a round for the sentinels with TLS, or for the others. Return their number, and that of those that
+        answer."""
         if not record.instances:
             if record.fleet:
-                await in_background(self._release_fleet)
-            record = _Record((), {})
+                await in_background(self._release_fleet, tls)
+            return 0, 0
         processes = await self._context.host.sentinels.processes() if record.fleet else {}
         started = await asyncio.gather(*(self._is_started(one, processes.get(one.id)) for one in record.fleet))
         up = [sentinel for sentinel, is_started in zip(record.fleet, started, strict=True) if is_started]
         views = await self._views(up)
-        self.sentinels, self.sentinels_up = len(record.fleet), len(views)
         await gather_limited(lambda sentinel: self._reconcile(record, sentinel, views), up, _AT_ONCE)
         running = {
             instance_id: recorded
@@ -117,15 +133,15 @@ class FailoverWatch:
                 await sentinels.forget_replicas(self._context, record.fleet, instance_id, replicas)
             is_watched = sum(instance_id in view for view in views.values()) >= QUORUM
             self._faults.report(instance_id, None if is_watched else f"{len(views)} sentinels answer")
-        await self._remove_strays(record)
-        await self._places.keep(record.fleet, views, {one: found for one, (_, found) in record.instances.items()})
-        self._faults.keep(running)
+        nodes_of = {one: found for one, (_, found) in record.instances.items()}
+        await self._places[tls].keep(record.fleet, views, nodes_of)
+        return len(record.fleet), len(views)
 
-    def _release_fleet(self) -> None:
-        """Remove the record of the sentinels if no instance needs them."""
+    def _release_fleet(self, tls: bool) -> None:
+        """Remove the record of the sentinels with TLS, or of the others, if no instance needs them."""
         with self._context.database.write() as connection:
-            if not any(topology_of(code).has_sentinel for code in instances.spec_codes(connection).values()):
-                store.remove_all(connection)
+            if not sentinel_places.watched_nodes(connection, tls=tls):
+                store.remove(connection, tls=tls)
 
     async def _remove_strays(self, record: _Record) -> None:
         """Remove processes of this machine without a record: the last instance was deleted, a deletion was interrupted,
@@ -179,6 +195,8 @@ class FailoverWatch:
         for instance, nodes in record.instances.values():
             own = view.get(instance.id)
             is_right = own is not None and not own.is_outdated(nodes)
+            if own and is_right and self._may_lack_settings(sentinel, own):
+                words.append(commands.settings_command(instance.id, instance.control_secret))
             if not is_right and instance.status in _RUNNING and instance.id in _kept(record):
                 others = agreement(other.get(instance.id) for one, other in views.items() if one != sentinel.id)
                 primary = primary_of(nodes, others)
@@ -187,8 +205,8 @@ class FailoverWatch:
                     words += [commands.unwatch_command(instance.id)] if own else []
                     words += commands.watch_commands(instance.id, primary, instance.control_secret)
         if view.keys() - _kept(record):
-            now = await in_background(self._read)  # an instance is recorded before sentinels watch it
-            for instance_id in view.keys() - _kept(now):
+            now = (await in_background(self._read)).of(tls=sentinel.has_tls)
+            for instance_id in view.keys() - _kept(now):  # an instance is recorded before sentinels watch it
                 words += commands.forget_commands(instance_id)
         with suppress(*NODE_GONE, NodeRefused):
             passwords = await commands.client_passwords(sentinel, self._context.sentinel_access)
@@ -203,6 +221,15 @@ class FailoverWatch:
             if words:
                 await commands.request(sentinel, self._context.sentinel_access, words)
 
+    def _may_lack_settings(self, sentinel: Sentinel, own: Watched) -> bool:
+        """Whether a sentinel does not reach the primary of an instance, perhaps because it was killed before it had its
+        user on the nodes. True once for each process: a dead primary looks the same."""
+        if own.is_reached:
+            return False
+        process, tried = self._set_up.get(sentinel.id), self._tried.get((sentinel.id, own.name))
+        self._tried[sentinel.id, own.name] = process
+        return process is not None and tried != process
+
     async def _serves(self, instance: Instance, node: Node) -> bool:
         """Whether a node accepts clients and their writes. Sentinels must not judge it while it starts."""
         access = self._context.access(instance)
@@ -213,7 +240,7 @@ class FailoverWatch:
     async def _follow(self, instance: Instance, nodes: Sequence[Node], views: _Views) -> None:
         """Record the primary that the sentinels name, if that node confirms its role."""
         agreed = agreement(view.get(instance.id) for view in views.values())
-        primary = next((node for node in nodes if node.port == agreed.port), None)
+        primary = next((node for node in nodes if node.peer_port == agreed.port), None)
         if not agreed.is_known or agreed.is_moving or primary is None or primary.role == "primary":
             return
         view = (await self._context.views(instance, [primary], needed="none"))[primary.id]

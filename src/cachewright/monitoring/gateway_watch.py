@@ -1,4 +1,4 @@
-"""Remove gateways of migrations that do not run any more."""
+"""Remove gateways of migrations that do not run any more, or run on another host."""
 
 import asyncio
 

@@ -32,12 +32,19 @@ Faults = Mapping[tuple[str, FaultKind], str]
 
 
 def faults(
-    hosts: Mapping[str, WatchedHost], nodes: Sequence[Node], answering: Collection[str], rebuild_seconds: float
+    hosts: Mapping[str, WatchedHost],
+    nodes: Sequence[Node],
+    answering: Collection[str],
+    rebuild_seconds: float,
+    *,
+    busy: Collection[str],
 ) -> Faults:
-    """Return the faults of instances with nodes on hosts that are away.
+    """Return the faults of instances with nodes on hosts that are away. A silent host is no fault of a node that its
+    owner has stopped: the incident `stopped_nodes` reports that node.
 
     :param nodes: all nodes of these instances.
     :param answering: ids of nodes that answer the server, although the agent of their host may not run.
+    :param busy: ids of instances with a task that has not ended. It may have stopped nodes that serve otherwise.
     """
     away: dict[str, list[str]] = defaultdict(list)
     lost: dict[str, list[str]] = defaultdict(list)
@@ -45,6 +52,8 @@ def faults(
         missing = [node for node in of_shard if _is_away(node, hosts, answering)]
         has_copy = len(missing) < len(of_shard)
         for node in missing:
+            if not _is_needed(node, hosts[node.host_name], busy):
+                continue
             plan = _plan(hosts[node.host_name], node, rebuild_seconds, has_copy=has_copy)
             away[instance_id].append(f"node {node.id} of shard {shard} is on host {node.host_name}, {plan}")
         if not has_copy and all(hosts[node.host_name].state == "lost" for node in missing):
@@ -86,6 +95,12 @@ def _cause(node: Node, host: WatchedHost, answering: Collection[str], rebuild_se
 def _is_away(node: Node, hosts: Mapping[str, WatchedHost], answering: Collection[str]) -> bool:
     host = hosts.get(node.host_name)
     return host is not None and host.is_away and node.id not in answering
+
+
+def _is_needed(node: Node, host: WatchedHost, busy: Collection[str]) -> bool:
+    """Whether an instance needs a node whose host is away. It needs the data of a stopped node as well, which is lost
+    with a host that was given up."""
+    return node.should_run or host.state == "lost" or node.instance_id in busy
 
 
 def _plan(host: WatchedHost, node: Node, rebuild_seconds: float, *, has_copy: bool) -> str:

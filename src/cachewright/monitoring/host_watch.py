@@ -12,7 +12,7 @@ from cachewright.monitoring.incidents import Incidents
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations.context import OperationContext
 from cachewright.operations.requests import MoveRequest
-from cachewright.store import hosts, instances, sentinels
+from cachewright.store import hosts, instances, sentinels, tasks
 from cachewright.threads import in_background
 
 _ROUND_SECONDS = 1.0
@@ -56,13 +56,12 @@ class HostWatch:
     async def _round(self) -> None:
         records, reporting = await in_background(self._read)
         watched = {host.name: host for host in self._watched(records, reporting)}
-        nodes = await in_background(self._nodes_of, watched) if watched else []
-        measured = self._statistics.nodes()
-        if nodes and not measured:
+        nodes, busy = await in_background(self._nodes_of, watched) if watched else ([], set[str]())
+        if nodes and not self._statistics.is_measured:
             return  # the server has just started
-        answering = {node.id for node, stats in measured if stats is not None}
+        answering = {node.id for node, stats in self._statistics.nodes() if stats is not None}
         rebuild_seconds = self._context.settings.host_rebuild_seconds
-        found = faults(watched, nodes, answering, rebuild_seconds)
+        found = faults(watched, nodes, answering, rebuild_seconds, busy=busy)
         for kind in ("silent_host", "lost_data"):
             for instance_id in self._incidents.of_kind(kind):
                 if (instance_id, kind) not in found:
@@ -96,10 +95,11 @@ class HostWatch:
             if record.name in silent or record.state in ("draining", "lost")
         ]
 
-    def _nodes_of(self, names: Collection[str]) -> list[Node]:
-        """Return all nodes of instances that have nodes on these hosts."""
+    def _nodes_of(self, names: Collection[str]) -> tuple[list[Node], set[str]]:
+        """Return all nodes of instances that have nodes on these hosts, and the ids of instances with a task that has
+        not ended."""
         with self._context.database.read() as connection:
-            return instances.nodes_beside(connection, names)
+            return instances.nodes_beside(connection, names), tasks.worked_on_now(connection)
 
     def _remove(self, names: Collection[str]) -> None:
         """Remove lost hosts that have no nodes and no sentinels any more."""

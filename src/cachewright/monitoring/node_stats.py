@@ -106,12 +106,15 @@ class StatsCollector:
         heartbeats: LoopHeartbeats,
         session: Callable[[str], Session | None] = lambda _: None,
     ) -> None:
-        """:param session: returns an open connection to a node, by its id, or None."""
+        """:param session: returns an open connection to a node, by its id, or None.
+        :ivar is_measured: all nodes that should run were asked at least once. There may be none.
+        """
         self._session = session
         self._context = context
         self._heartbeats = heartbeats
         self._nodes: dict[str, tuple[Node, NodeStats | None]] = {}
         self._history: dict[str, SampleHistory] = defaultdict(SampleHistory)
+        self.is_measured = False
 
     def nodes(self) -> list[tuple[Node, NodeStats | None]]:
         """All nodes that should run, with statistics; None for a node that did not respond."""
@@ -146,6 +149,7 @@ class StatsCollector:
             of_instance[node.instance_id].append((node, stats))
         of_instance = {instance_id: with_shard_roles(nodes) for instance_id, nodes in of_instance.items()}
         self._nodes = {node.id: (node, stats) for nodes in of_instance.values() for node, stats in nodes}
+        self.is_measured = True
         for instance_id in self._history.keys() - of_instance.keys():
             del self._history[instance_id]
         for instance_id, node_stats in of_instance.items():

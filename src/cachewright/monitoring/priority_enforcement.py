@@ -4,7 +4,6 @@ import logging
 
 import msgspec
 
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.context import OperationContext
@@ -13,6 +12,7 @@ from cachewright.operations.watched_roles import admit
 from cachewright.store import instances, tasks
 from cachewright.threads import in_background
 from cachewright.topologies import topology_of
+from cachewright.valkey.access import can_close_all_ports
 from cachewright.valkey.config import priority_settings
 from cachewright.valkey.session import Session
 
@@ -43,7 +43,7 @@ class PriorityEnforcement:
             if instance is None:
                 return  # a task changes the instance, or the priority has just changed: the next round compares again
             await self._context.host.write_files(node.id, await self._context.files(instance, node))
-            if topology_of(instance.spec_code).has_sentinel and node.host_name != EMBEDDED:
+            if topology_of(instance.spec_code).has_sentinel and not can_close_all_ports(node):
                 # It may lack data since its start (`watched_settings`). `admit` sets the priority when it has them.
                 if not node.should_run or not await admit(self._context, instance, node):
                     return

@@ -23,8 +23,10 @@ _SECONDS = 2.0
 
 
 class SentinelPlaces:
-    def __init__(self, context: OperationContext) -> None:
+    def __init__(self, context: OperationContext, *, tls: bool) -> None:
+        """:param tls: whether these are the sentinels that use TLS."""
         self._context = context
+        self._tls = tls
         self._silent_since: dict[str, float] = {}
         self._checked_at = float("-inf")
 
@@ -58,7 +60,7 @@ class SentinelPlaces:
             log.warning("sentinel %s does not move to host %s: %s", due.sentinel.id, due.to, failure, extra=RARELY)
 
     def _hosts(self, now: float, together: bool) -> Mapping[str, SentinelHost]:
-        found = sentinel_places.read_hosts(self._context, together=together)
+        found = sentinel_places.read_hosts(self._context, tls=self._tls, together=together)
         silent = [name for name, host in found.items() if not host.reports]
         self._silent_since = {name: self._silent_since.get(name, now) for name in silent}
         limit = self._context.settings.host_rebuild_seconds

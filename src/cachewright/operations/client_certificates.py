@@ -1,4 +1,4 @@
-"""Certificates that clients of instances see, issued by the authority of the installation."""
+"""Certificates that clients and sentinels of instances see, issued by the authority of the installation."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +8,14 @@ from cachewright.clock import now_ms
 from cachewright.model.instances import Instance
 from cachewright.operations.maintenance_window import window_of
 from cachewright.store import authorities
-from cachewright.valkey.certificates import expires_at, new_authority, server_certificate, voucher
+from cachewright.topologies import topology_of
+from cachewright.valkey.certificates import (
+    authority_certificate,
+    expires_at,
+    new_authority,
+    server_certificate,
+    voucher,
+)
 
 _RENEW_IN_WINDOW = timedelta(days=365)
 _RENEW_ALWAYS = timedelta(days=30)
@@ -17,28 +24,47 @@ _RENEW_ALWAYS = timedelta(days=30)
 def issue(connection: sa.Connection, address: str) -> str:
     """Return a new certificate for the proxy at an address, as `server_certificate` does. Call it in a write
     transaction."""
-    return server_certificate(_authority(connection), address)
+    return server_certificate(clients_authority(connection), address)
 
 
 def of_instance(connection: sa.Connection, instance: Instance) -> str:
     """Return `Instance.server_certificate` for an instance whose clients use TLS. Call it in a write transaction."""
-    if instance.node_ca is not None:
+    if topology_of(instance.spec_code).is_cluster and instance.node_ca is not None:
         return vouch(connection, instance.node_ca)
     return issue(connection, instance.address)
 
 
+def known_to_sentinels(connection: sa.Connection, node_ca: str) -> str:
+    """Return the authority of the nodes of an instance that is no cluster (`Instance.node_ca`), with certificates by
+    which sentinels verify it. Call it in a write transaction."""
+    sentinels_authority(connection)  # nodes trust it from their first start
+    return node_ca + vouch(connection, node_ca)
+
+
 def vouch(connection: sa.Connection, node_ca: str) -> str:
-    """Return a certificate for the authority of the nodes of a cluster, as `voucher` does. Call it in a write
+    """Return a certificate for the authority of the nodes of an instance, as `voucher` does. Call it in a write
     transaction."""
-    return voucher(_authority(connection), node_ca)
+    return voucher(clients_authority(connection), node_ca)
 
 
-def _authority(connection: sa.Connection) -> str:
-    """Return the authority of the installation, which the first call makes."""
-    authority = authorities.find(connection)
-    if authority is None:
-        authority = new_authority("caches", below=1)
-        authorities.add(connection, authority)
+def clients_authority(connection: sa.Connection) -> str:
+    """Return the authority by which clients and sentinels verify instances, which the first call makes. Call it in a
+    write transaction."""
+    return authorities.find(connection, "clients") or _made(connection, "clients", new_authority("caches", below=1))
+
+
+def sentinels_authority(connection: sa.Connection) -> str:
+    """Return the authority by which nodes verify sentinels, as `clients_authority`."""
+    return authorities.find(connection, "sentinels") or _made(connection, "sentinels", new_authority("sentinels"))
+
+
+def of_sentinels(connection: sa.Connection) -> str:
+    """Return `Sentinel.authority` of sentinels with TLS. Call it in a write transaction."""
+    return sentinels_authority(connection) + authority_certificate(clients_authority(connection))
+
+
+def _made(connection: sa.Connection, purpose: authorities.Purpose, authority: str) -> str:
+    authorities.add(connection, purpose, authority)
     return authority
 
 

@@ -13,20 +13,26 @@ from cachewright.backups.storage import Storage
 from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG, SERVER_VERSION, Host
 from cachewright.hosts.server_binary import reading_server
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
 from cachewright.operations import client_firewall
 from cachewright.operations.slot_moves.hazards import HazardCounts
-from cachewright.store import backups, instances, write_logs
+from cachewright.store import authorities, backups, instances, write_logs
 from cachewright.store.database import Database
 from cachewright.tasks.operation import ActionFailed
 from cachewright.threads import on_storage
 from cachewright.topologies import topology_of
 from cachewright.topologies.topology import view_all
 from cachewright.valkey import node_control
-from cachewright.valkey.access import SOCKET, Access
-from cachewright.valkey.certificates import CA_FILE, NODE_FILE, authority_certificate, is_usable, node_certificate
+from cachewright.valkey.access import SOCKET, Access, can_close_all_ports
+from cachewright.valkey.certificates import (
+    CA_FILE,
+    NODE_FILE,
+    authority_certificate,
+    is_usable,
+    node_certificate,
+    vouchers,
+)
 from cachewright.valkey.config import DATA_FOLDER, valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.sentinel import SentinelAccess
@@ -186,7 +192,7 @@ class OperationContext(msgspec.Struct, frozen=True):
         access = self.access(instance)
         self.opened_at.pop(node.id, None)
         await node_control.close_to_clients(node, access)
-        if topology_of(instance.spec_code).has_sentinel and node.host_name != EMBEDDED:
+        if topology_of(instance.spec_code).has_sentinel and not can_close_all_ports(node):
             await node_control.withhold(node, access)
         self.host.hold_port(node.host, node.port)
 
@@ -198,10 +204,11 @@ class OperationContext(msgspec.Struct, frozen=True):
         node = next((node for node in nodes if node.id == node_id), None)
         if instance is None or node is None or not await self.host.has_file(node_id, CONFIG):
             return
+        files = await self._certificates(instance, node)
         if topology_of(instance.spec_code).has_sentinel:
             written = await self.host.read_file(node_id, AS_WRITTEN)
-            await self.host.write_files(node_id, {CONFIG: written} if written else await self.files(instance, node))
-        elif files := await self._certificates(instance, node):
+            files = {**files, CONFIG: written} if written else await self.files(instance, node)
+        if files:
             await self.host.write_files(node_id, files)
 
     async def _certificates(self, instance: Instance, node: Node) -> dict[str, str]:
@@ -210,14 +217,25 @@ class OperationContext(msgspec.Struct, frozen=True):
         authority = instance.node_ca
         if authority is None:
             return {}
-        trusted = await asyncio.to_thread(authority_certificate, authority)
+        is_cluster = topology_of(instance.spec_code).is_cluster
+        trusted = await asyncio.to_thread(self._trusted, authority, is_cluster)
         own = await self.host.read_file(node.id, NODE_FILE)
-        chain = (instance.server_certificate or "") if node.client_tls else ""
+        of_clients = (instance.server_certificate or "") if node.client_tls else ""
+        chain = of_clients if is_cluster else await asyncio.to_thread(vouchers, authority)
         usable = own is not None and await asyncio.to_thread(lambda: is_usable(own, authority, chain=chain))
         if usable and await self.host.read_file(node.id, CA_FILE) == trusted:
             return {}
         issued = await asyncio.to_thread(lambda: node_certificate(authority, node.id, node.host, chain=chain))
         return {CA_FILE: trusted, NODE_FILE: issued}
+
+    def _trusted(self, authority: str, is_cluster: bool) -> str:
+        """The certificates of the authorities that a node trusts, PEM. Blocks."""
+        own = authority_certificate(authority)
+        if is_cluster:
+            return own
+        with self.database.read() as connection:
+            of_sentinels = authorities.find(connection, "sentinels")
+        return own + authority_certificate(of_sentinels) if of_sentinels else own
 
     async def started_with_socket(self, node: Node) -> Node:
         """Record that the node listens on a Unix socket, if it does. Return the updated node."""

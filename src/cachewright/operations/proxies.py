@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -10,11 +11,18 @@ from cachewright.hosts.host import HAPROXY_CONFIG, NodeStartFailed
 from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.operations.context import OperationContext
 from cachewright.tasks.operation import ActionFailed
-from cachewright.valkey.access import socket_address
+from cachewright.valkey.access import TLS_CONTEXTS, socket_address
 from cachewright.valkey.acl import PROXY_USER, derived_password
-from cachewright.valkey.certificates import trusted
+from cachewright.valkey.certificates import authority_certificate, client_certificate, is_usable, trusted
 from cachewright.valkey.client import NODE_GONE, NodeRefused
-from cachewright.valkey.haproxy import CERTIFICATE_FILE, change_nodes, differ_in_nodes, haproxy_cfg
+from cachewright.valkey.haproxy import (
+    CERTIFICATE_FILE,
+    IDENTITY_FILE,
+    NODES_FILE,
+    change_nodes,
+    differ_in_nodes,
+    haproxy_cfg,
+)
 from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import fields, request_at
 
@@ -46,7 +54,7 @@ async def ensure(context: OperationContext, instance: Instance, nodes: Sequence[
         now, present = await context.recorded(instance.id)
         if now is None or now.status in _STATUSES_WITHOUT_PROXY or not has_proxy(now, present):
             return None
-        return _files(now, present)
+        return await _files(context, now, present)
 
     await processes.ensure(instance.id, recorded, _STOP_SECONDS)
 
@@ -56,7 +64,7 @@ async def prove(context: OperationContext, instance: Instance, nodes: Sequence[N
     before the node leaves the address. Raises ActionFailed DCS.9001."""
 
     async def files() -> Mapping[str, str]:
-        return _files(instance, nodes, is_reachable=False)
+        return await _files(context, instance, nodes, is_reachable=False)
 
     try:
         await context.host.proxies.ensure(instance.id, files, _STOP_SECONDS)
@@ -104,7 +112,8 @@ async def leads_to_primary(context: OperationContext, instance: Instance) -> boo
 async def _is_current(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> bool:
     """Whether the proxy's files are those of this record."""
     read = context.host.proxies.read_file
-    return all([await read(instance.id, name) == text for name, text in _files(instance, nodes).items()])
+    wanted = await _files(context, instance, nodes)
+    return all([await read(instance.id, name) == text for name, text in wanted.items()])
 
 
 async def _has_changed_nodes(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> bool:
@@ -113,7 +122,7 @@ async def _has_changed_nodes(context: OperationContext, instance: Instance, node
     if len(nodes) == 1:
         return False
     processes = context.host.proxies
-    wanted = _files(instance, nodes)
+    wanted = await _files(context, instance, nodes)
     present = {name: await processes.read_file(instance.id, name) for name in wanted}
     config = present.pop(HAPROXY_CONFIG)
     if config is None or not differ_in_nodes(config, wanted[HAPROXY_CONFIG]) or present.items() - wanted.items():
@@ -125,7 +134,24 @@ async def _has_changed_nodes(context: OperationContext, instance: Instance, node
     return True
 
 
-def _files(instance: Instance, nodes: Sequence[Node], *, is_reachable: bool = True) -> Mapping[str, str]:
-    """Return the files of the proxy by name, its configuration last."""
-    text = haproxy_cfg(instance, nodes, is_reachable=is_reachable)
-    return {CERTIFICATE_FILE: instance.server_certificate or "", HAPROXY_CONFIG: text}
+async def _files(
+    context: OperationContext, instance: Instance, nodes: Sequence[Node], *, is_reachable: bool = True
+) -> Mapping[str, str]:
+    """Return the files of the proxy by name, its configuration last. It keeps the key by which nodes know it: another
+    one would close the connections of clients."""
+    files = {CERTIFICATE_FILE: instance.server_certificate or ""}
+    if (authority := instance.node_ca) is not None:
+        found = await context.host.proxies.read_file(instance.id, IDENTITY_FILE)
+        files |= await asyncio.to_thread(files_for_nodes, found, authority)
+    return {**files, HAPROXY_CONFIG: haproxy_cfg(instance, nodes, is_reachable=is_reachable)}
+
+
+@lru_cache(maxsize=TLS_CONTEXTS)
+def files_for_nodes(identity: str | None, authority: str) -> Mapping[str, str]:
+    """Return the files by which a proxy and the nodes of this authority know each other.
+
+    :param identity: the present one, if there is one.
+    """
+    if identity is None or not is_usable(identity, authority):
+        identity = client_certificate(authority, PROXY_USER)
+    return {NODES_FILE: authority_certificate(authority), IDENTITY_FILE: identity}

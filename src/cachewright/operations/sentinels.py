@@ -1,4 +1,7 @@
-"""The sentinels that all primary/standby instances share: start them, let them watch instances, ask and use them.
+"""The sentinels that primary/standby instances share: start them, let them watch instances, ask and use them.
+
+Instances with TLS between their nodes have other sentinels than those without: a sentinel uses TLS for all of its
+connections, or for none.
 
 Every function ensures its result and may be repeated, also concurrently.
 """
@@ -17,11 +20,21 @@ from cachewright.hosts.host import SENTINEL_CONFIG, NodeStartFailed
 from cachewright.hosts.ports import NodePorts
 from cachewright.model.instances import Instance, Node, offers_sentinels
 from cachewright.model.sentinels import FLEET, QUORUM, Sentinel
-from cachewright.operations import sentinel_places
+from cachewright.operations import client_certificates, sentinel_places
 from cachewright.operations.context import OperationContext
 from cachewright.placement.port_reservation import reserve
 from cachewright.store import sentinels as store
 from cachewright.valkey import sentinel as commands
+from cachewright.valkey.certificates import (
+    CA_FILE,
+    CLIENT_FILE,
+    NODE_FILE,
+    authority_certificate,
+    client_certificate,
+    is_usable,
+    sentinel_certificate,
+    trusted,
+)
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.sentinel import Agreement, Watched, agreement
 
@@ -40,10 +53,16 @@ async def recorded(context: OperationContext) -> list[Sentinel]:
     return await asyncio.to_thread(read)
 
 
-async def started(context: OperationContext) -> list[Sentinel]:
-    """Return the sentinels, which are recorded and running then. Raises NodeStartFailed."""
+async def fleet_of(context: OperationContext, instance: Instance) -> list[Sentinel]:
+    """Return the recorded sentinels that watch an instance, or will."""
+    has_tls = instance.node_ca is not None
+    return [sentinel for sentinel in await recorded(context) if sentinel.has_tls == has_tls]
 
-    fleet = await recorded(context) or await asyncio.to_thread(_add_fleet, context)
+
+async def started(context: OperationContext, instance: Instance) -> list[Sentinel]:
+    """Return the sentinels of an instance, which are recorded and running then. Raises NodeStartFailed."""
+    fleet = await fleet_of(context, instance)
+    fleet = fleet or await asyncio.to_thread(_add_fleet, context, tls=instance.node_ca is not None)
     results = await asyncio.gather(*(start(context, sentinel) for sentinel in fleet), return_exceptions=True)
     failures = [result for result in results if isinstance(result, BaseException)]
     expected = all(isinstance(failure, (NodeStartFailed, HostSilent)) for failure in failures)
@@ -52,16 +71,17 @@ async def started(context: OperationContext) -> list[Sentinel]:
     return fleet  # the failover watch starts one that does not start now
 
 
-def _add_fleet(context: OperationContext) -> list[Sentinel]:
-    """Record the sentinels, on different hosts as far as possible. Blocks."""
-    by_host = sentinel_places.addresses_of_new(context, FLEET)
+def _add_fleet(context: OperationContext, *, tls: bool) -> list[Sentinel]:
+    """Record the sentinels with TLS, or those without, on different hosts as far as possible. Blocks."""
+    by_host = sentinel_places.addresses_of_new(context, FLEET, tls=tls)
     names = [name for name, addresses in by_host.items() for _ in addresses]
     listening = [address for addresses in by_host.values() for address in addresses]
 
     def add(connection: sa.Connection, ports: Sequence[NodePorts]) -> list[Sentinel]:
-        if found := store.fleet(connection):
+        if found := [sentinel for sentinel in store.fleet(connection) if sentinel.has_tls == tls]:
             return found
         secret = secrets.token_urlsafe(_SECRET_BYTES)
+        authority = client_certificates.of_sentinels(connection) if tls else None
         added = [
             Sentinel(
                 id=secrets.token_hex(20),
@@ -70,11 +90,12 @@ def _add_fleet(context: OperationContext) -> list[Sentinel]:
                 secret=secret,
                 created_at=now_ms(),
                 host_name=name,
+                authority=authority,
             )
             for name, own in zip(names, ports, strict=True)
         ]
         store.add(connection, added)
-        return store.fleet(connection)
+        return added
 
     return reserve(context.database, context.host, context.settings, listening, add, tls=False)
 
@@ -86,6 +107,8 @@ async def start(context: OperationContext, sentinel: Sentinel) -> None:
     if await processes.process(sentinel.id):
         return
     sentinel = await _with_free_port(context, sentinel)
+    if files := await _certificates(context, sentinel):
+        await processes.write_files(sentinel.id, files)
     if not commands.is_intact(await processes.read_file(sentinel.id, SENTINEL_CONFIG), sentinel):
         await processes.write_files(sentinel.id, {SENTINEL_CONFIG: commands.sentinel_conf(sentinel)})
     try:
@@ -98,11 +121,33 @@ async def start(context: OperationContext, sentinel: Sentinel) -> None:
         await commands.request(sentinel, context.sentinel_access, commands.setup_commands(sentinel))
 
 
-async def agree(context: OperationContext, instance_id: str) -> Agreement:
-    """Return the combined state of an instance as the sentinels report it."""
-    fleet = await recorded(context)
+async def _certificates(context: OperationContext, sentinel: Sentinel) -> dict[str, str]:
+    """The files for TLS of a sentinel that it needs and does not have."""
+    authority = sentinel.authority
+    if authority is None:
+        return {}
+    present = {
+        name: await context.host.sentinels.read_file(sentinel.id, name) for name in (CA_FILE, NODE_FILE, CLIENT_FILE)
+    }
+
+    def missing() -> dict[str, str]:
+        issuer, found = trusted(authority), {CA_FILE: authority_certificate(authority) + trusted(authority)}
+        if not is_usable(present[CLIENT_FILE] or "", authority):
+            found[CLIENT_FILE] = client_certificate(authority, sentinel.id)
+        if not is_usable(present[NODE_FILE] or "", issuer):
+            with context.database.write() as connection:
+                own = client_certificates.clients_authority(connection)
+            found[NODE_FILE] = sentinel_certificate(own, sentinel.id)
+        return {name: text for name, text in found.items() if text != present[name]}
+
+    return await asyncio.to_thread(missing)
+
+
+async def agree(context: OperationContext, instance: Instance) -> Agreement:
+    """Return the combined state of an instance as its sentinels report it."""
+    fleet = await fleet_of(context, instance)
     answers = await asyncio.gather(*(_watched(context, sentinel) for sentinel in fleet))
-    return agreement(answer.get(instance_id) for answer in answers if answer is not None)
+    return agreement(answer.get(instance.id) for answer in answers if answer is not None)
 
 
 async def watch(
@@ -173,7 +218,8 @@ async def forget(context: OperationContext, instance_id: str) -> None:
 
 
 async def request_failover(context: OperationContext, instance_id: str) -> bool:
-    """Ask the sentinels one after another for a failover without a lost write. Return whether one has begun it."""
+    """Ask the sentinels one after another for a failover without a lost write. Return whether one that watches the
+    instance has begun it."""
     for sentinel in await recorded(context):
         with suppress(*NODE_GONE, NodeRefused):
             await commands.request(sentinel, context.sentinel_access, [commands.failover_command(instance_id)])

@@ -41,7 +41,7 @@ async def admit(context: OperationContext, instance: Instance, node: Node, *, un
     if not is_open:
         context.host.hold_port(node.host, node.port)
     nodes = await context.nodes(instance.id)
-    agreed = await sentinels.agree(context, instance.id)
+    agreed = await sentinels.agree(context, instance)
     if agreed.is_moving or not (agreed.is_known or unasked):
         return False
     primary = primary_of(nodes, agreed)
@@ -88,13 +88,13 @@ async def _admit_replica(context: OperationContext, instance: Instance, node: No
 
 def primary_of(nodes: Sequence[Node], agreed: Agreement) -> Node | None:
     """Return the primary that the sentinels name, else the recorded one. Pure."""
-    named = next((node for node in nodes if node.port == agreed.port), None)
+    named = next((node for node in nodes if node.peer_port == agreed.port), None)
     return named or next((node for node in nodes if node.role == "primary"), None)
 
 
 async def present_primary(context: OperationContext, instance: Instance, nodes: Sequence[Node]) -> Node | None:
     """Return the primary that the sentinels name, else the recorded one. None while a failover moves it."""
-    agreed = await sentinels.agree(context, instance.id)
+    agreed = await sentinels.agree(context, instance)
     return None if agreed.is_moving else primary_of(nodes, agreed)
 
 
@@ -125,7 +125,7 @@ async def hand_over(context: OperationContext, instance: Instance, node: Node, n
     another node is the primary then."""
     deadline, asked = time.monotonic() + _FAILOVER_SECONDS, float("-inf")
     while time.monotonic() < deadline:
-        agreed = await sentinels.agree(context, instance.id)
+        agreed = await sentinels.agree(context, instance)
         successor = primary_of(nodes, agreed)
         if successor is None or len(nodes) == 1:
             return False

@@ -1,20 +1,23 @@
-"""The certificate authority of the installation, by which clients verify instances. It is stored encrypted."""
+"""The certificate authorities of the installation. They are stored encrypted."""
+
+from typing import Literal
 
 import sqlalchemy as sa
 
 from cachewright.store.database import secret_cipher
 from cachewright.store.tables import certificate_authorities
 
-_CLIENTS = "clients"
+Purpose = Literal["clients", "sentinels"]
+"""Clients, and sentinels, verify instances by the first one. Nodes verify sentinels by the second one."""
 
 
-def find(connection: sa.Connection) -> str | None:
-    """Return private key and certificate of the authority, PEM; None before the first instance with TLS."""
-    secret = sa.select(certificate_authorities.c.secret).where(certificate_authorities.c.id == _CLIENTS)
+def find(connection: sa.Connection, purpose: Purpose) -> str | None:
+    """Return private key and certificate of an authority, PEM; None before the first instance that needs it."""
+    secret = sa.select(certificate_authorities.c.secret).where(certificate_authorities.c.id == purpose)
     found = connection.execute(secret).scalar_one_or_none()
     return None if found is None else secret_cipher(connection).decrypt(found)
 
 
-def add(connection: sa.Connection, authority: str) -> None:
+def add(connection: sa.Connection, purpose: Purpose, authority: str) -> None:
     encrypted = secret_cipher(connection).encrypt(authority)
-    connection.execute(certificate_authorities.insert().values(id=_CLIENTS, secret=encrypted))
+    connection.execute(certificate_authorities.insert().values(id=purpose, secret=encrypted))

@@ -234,10 +234,9 @@ def largest_maxmemory(connection: sa.Connection, host_name: str) -> int:
 
 
 def nodes_by_host(connection: sa.Connection, project_id: str) -> dict[str, list[Node]]:
-    """Return the nodes of a project by the name of their host, ordered by instance and shard. Without those that are
-    apart."""
+    """Return the nodes of a project by host name, ordered by instance and shard. Also those that are apart."""
     query = nodes.select().join(instances, instances.c.id == nodes.c.instance_id)
-    mine = query.where(instances.c.project_id == project_id, nodes.c.apart.is_(False))
+    mine = query.where(instances.c.project_id == project_id)
     found: dict[str, list[Node]] = defaultdict(list)
     for row in connection.execute(mine.order_by(nodes.c.instance_id, nodes.c.shard, nodes.c.id)):
         found[row.host_name].append(node_of(row))

@@ -1,6 +1,6 @@
-"""Queries on sentinels. Their secret is stored encrypted."""
+"""Queries on sentinels. Their secret and their authority are stored encrypted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -13,16 +13,15 @@ from cachewright.store.tables import sentinels
 
 def fleet(connection: sa.Connection) -> list[Sentinel]:
     """Return all sentinels, ordered by id."""
-    opened = secret_cipher(connection).decrypt
+    cipher = secret_cipher(connection)
     rows = connection.execute(sentinels.select().order_by(sentinels.c.id))
     found = [from_row(Sentinel, row._mapping) for row in rows]
-    return [msgspec.structs.replace(sentinel, secret=opened(sentinel.secret)) for sentinel in found]
+    return [_changed(sentinel, cipher.decrypt) for sentinel in found]
 
 
 def add(connection: sa.Connection, added: Sequence[Sentinel]) -> None:
     encrypt = secret_cipher(connection).encrypt
-    rows = [to_row(msgspec.structs.replace(sentinel, secret=encrypt(sentinel.secret))) for sentinel in added]
-    connection.execute(sentinels.insert(), rows)
+    connection.execute(sentinels.insert(), [to_row(_changed(sentinel, encrypt)) for sentinel in added])
 
 
 def change_place(connection: sa.Connection, sentinel_id: str, *, host_name: str, host: str, port: int) -> None:
@@ -49,11 +48,25 @@ def on_host(connection: sa.Connection, host_name: str) -> list[str]:
     return list(connection.execute(query.order_by(sentinels.c.id)).scalars())
 
 
+def tls_on_host(connection: sa.Connection, host_name: str) -> dict[str, bool]:
+    """Return whether each sentinel of a host uses TLS, by id."""
+    uses_tls = sentinels.c.authority.is_not(None).label("uses_tls")
+    rows = connection.execute(sa.select(sentinels.c.id, uses_tls).where(sentinels.c.host_name == host_name))
+    return {row.id: bool(row.uses_tls) for row in rows}
+
+
 def is_readable(connection: sa.Connection) -> bool:
     """Whether the role of this connection may read where sentinels run. For PostgreSQL."""
     asked = sa.func.has_column_privilege("sentinels", "host_name", "SELECT")
     return bool(connection.execute(sa.select(asked)).scalar_one())
 
 
-def remove_all(connection: sa.Connection) -> None:
-    connection.execute(sentinels.delete())
+def remove(connection: sa.Connection, *, tls: bool) -> None:
+    """Remove all sentinels that use TLS, or all others."""
+    connection.execute(sentinels.delete().where(sentinels.c.authority.is_not(None) == tls))
+
+
+def _changed(sentinel: Sentinel, change: Callable[[str], str]) -> Sentinel:
+    """Return a sentinel with other forms of its secret and of the private key of its authority."""
+    authority = None if sentinel.authority is None else change(sentinel.authority)
+    return msgspec.structs.replace(sentinel, secret=change(sentinel.secret), authority=authority)

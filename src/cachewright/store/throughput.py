@@ -45,12 +45,16 @@ def load(connection: sa.Connection, names: Collection[str]) -> Mapping[str, Rate
     return {name: Rate(units, deviation) for name, units, deviation in connection.execute(query)}
 
 
-def of_action(connection: sa.Connection, action: str) -> list[Rate]:
-    """Return the rates of the installation whose names begin with an action and a colon."""
-    columns = (throughput.c.units_per_second, throughput.c.deviation)
-    is_of_action = throughput.c.action.startswith(f"{action}:", autoescape=True)
-    query = sa.select(*columns).where(is_of_action, ~throughput.c.action.contains(" @ "))
-    return [Rate(units, deviation) for units, deviation in connection.execute(query)]
+def of_action(connection: sa.Connection, action: str, instance_id: str | None = None) -> Mapping[str, Rate]:
+    """Return the rates whose names begin with an action and a colon, by name: those of an instance, or those of the
+    installation."""
+    name = throughput.c.action
+    suffix = "" if instance_id is None else of_instance("", instance_id)
+    is_of_owner = name.endswith(suffix, autoescape=True) if suffix else ~name.contains(" @ ")
+    query = sa.select(name, throughput.c.units_per_second, throughput.c.deviation).where(
+        name.startswith(f"{action}:", autoescape=True), is_of_owner
+    )
+    return {found.removesuffix(suffix): Rate(units, deviation) for found, units, deviation in connection.execute(query)}
 
 
 def learn(connection: sa.Connection, name: str, units_per_second: float) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.valkey.acl import CONTROL_USER
-from cachewright.valkey.certificates import authority_certificate, control_certificate
+from cachewright.valkey.certificates import authority_certificate, client_certificate
 
 SOCKET = "valkey.sock"
 """Name of the socket in the node's folder."""
@@ -51,6 +51,7 @@ class Access(msgspec.Struct, frozen=True):
         server that another one may have replaced. A node of this machine needs no claim: no other server takes the
         claim while such nodes exist, or reaches them.
     :ivar node_ca: see `Instance.node_ca`.
+    :ivar proofs: what an agent gets instead of `node_ca`, see `peer_proofs`.
     """
 
     secret: str
@@ -58,6 +59,7 @@ class Access(msgspec.Struct, frozen=True):
     nodes_dir: Path
     require_claim: RequireClaim = no_claim_needed
     node_ca: str | None = None
+    proofs: tuple[str, str] | None = None
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -101,6 +103,12 @@ def needs_client_port(node: Node) -> bool:
     return not has_socket(node) and node.tls_listener is None
 
 
+def can_close_all_ports(node: Node) -> bool:
+    """Whether a node outside of clusters can close all its ports: the control plane reaches it otherwise, and it has
+    none for TLS, which stays open."""
+    return node.host_name == EMBEDDED and node.tls_listener is None
+
+
 @contextmanager
 def address(node: Node, access: Access) -> Iterator[Address]:
     """Yield the node's address, which is valid inside the `with` block."""
@@ -110,34 +118,40 @@ def address(node: Node, access: Access) -> Iterator[Address]:
     elif needs_client_port(node):
         yield Address(None, node.host, node.port, CONTROL_USER, access.secret, require_claim=require_claim)
     elif not has_socket(node):
-        yield _secured(node, access, require_claim)
+        yield _tls_address(node, access, require_claim)
     else:
         with socket_address(access.nodes_dir / node.id, access.secret) as place:
             yield place
 
 
-def _secured(node: Node, access: Access, require_claim: RequireClaim) -> Address:
+def _tls_address(node: Node, access: Access, require_claim: RequireClaim) -> Address:
     """Return the address at which a node listens with TLS. Raises OSError without the authority of its instance."""
-    if node.tls_listener is None or access.node_ca is None:
+    proofs = access.proofs if access.node_ca is None else peer_proofs(access.node_ca)
+    if node.tls_listener is None or proofs is None:
         raise OSError(f"node {node.id} has TLS, and its connection has no authority")
-    authority, identity = _proofs(access.node_ca)
-    return Address(
-        None,
-        node.host,
-        node.tls_listener,
-        CONTROL_USER,
-        access.secret,
-        authority=authority,
-        server_name=node.id,
-        identity=identity,
-        require_claim=require_claim,
-    )
+    own = Address(None, node.host, node.tls_listener, CONTROL_USER, access.secret, require_claim=require_claim)
+    return _with_proofs(own, proofs, node.id)
+
+
+def secured(place: Address, authority: str, name: str, issuer: str | None = None) -> Address:
+    """Return an address with mutual TLS, for a process with this name in its certificate. The process knows the control
+    plane by an authority (private key and certificate, PEM).
+
+    :param issuer: certificate of the authority of the process, PEM; None for the same one.
+    """
+    certificate, identity = peer_proofs(authority)
+    return _with_proofs(place, (issuer or certificate, identity), name)
+
+
+def _with_proofs(place: Address, proofs: tuple[str, str], name: str) -> Address:
+    certificate, identity = proofs
+    return msgspec.structs.replace(place, authority=certificate, server_name=name, identity=identity)
 
 
 @lru_cache(maxsize=TLS_CONTEXTS)
-def _proofs(node_ca: str) -> tuple[str, str]:
-    """Return the certificate by which nodes of an authority are verified, and the identity of the control plane."""
-    return authority_certificate(node_ca), control_certificate(node_ca)
+def peer_proofs(authority: str) -> tuple[str, str]:
+    """Return the certificate by which processes are verified, and the identity of the control plane."""
+    return authority_certificate(authority), client_certificate(authority)
 
 
 @contextmanager

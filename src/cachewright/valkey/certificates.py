@@ -28,7 +28,11 @@ NODE_FILE = "node.pem"
 """Private key and certificate of the node, in its folder."""
 
 CA_FILE = "ca.pem"
-"""Certificate of the instance's authority, in the folder of each node."""
+"""Certificates of the authorities that a node trusts, in its folder: that of its instance, and that of sentinels, which
+watch it."""
+
+CLIENT_FILE = "client.pem"
+"""Private key and certificate by which nodes and sentinels know a sentinel that connects to them, in its folder."""
 
 _AUTHORITY_LIFE = timedelta(days=50 * 365)
 _NODE_LIFE = timedelta(days=10 * 365)
@@ -40,7 +44,8 @@ _SERVER_LIFE = timedelta(days=825)
 
 _CLOCK_SKEW = timedelta(days=1)
 
-_CONTROL_PLANE = "cachewright"
+CONTROL_PLANE = "cachewright"
+"""Name of the control plane in its certificates."""
 
 
 def new_authority(subject: str, now: datetime | None = None, *, below: int = 0) -> str:
@@ -89,11 +94,19 @@ def node_certificate(
     return _issued(authority, node_id, now or _now(), _NODE_LIFE, extensions) + chain
 
 
-def control_certificate(authority: str) -> str:
-    """Return the private key and the certificate by which nodes of this authority know the control plane, PEM. It is
-    not valid for a server, so nobody can pass for a node with it."""
+def client_certificate(authority: str, name: str = CONTROL_PLANE) -> str:
+    """Return the private key and the certificate by which nodes of this authority know the control plane, or a proxy,
+    PEM. It is not valid for a server, so a process cannot act as a node with it."""
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-    return _issued(authority, _CONTROL_PLANE, _now(), _NODE_LIFE, [usage])
+    return _issued(authority, name, _now(), _NODE_LIFE, [usage])
+
+
+def sentinel_certificate(authority: str, sentinel_id: str) -> str:
+    """Return the private key and the certificate of a sentinel at its own port, PEM. It is not valid for clients, and
+    names the id alone, not an address: clients of instances trust this authority."""
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    names = x509.SubjectAlternativeName([x509.DNSName(sentinel_id)])
+    return _issued(authority, sentinel_id, _now(), _NODE_LIFE, [usage, names])
 
 
 def server_certificate(authority: str, address: str, now: datetime | None = None) -> str:
@@ -102,6 +115,12 @@ def server_certificate(authority: str, address: str, now: datetime | None = None
     names = x509.SubjectAlternativeName(_names(address))
     extensions = [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), names]
     return _issued(authority, address, now or _now(), _SERVER_LIFE, extensions) + authority_certificate(authority)
+
+
+def vouchers(authority: str) -> str:
+    """Return the certificates that follow that of the authority, PEM: those by which another one vouches for it."""
+    others = x509.load_pem_x509_certificates(authority.encode())[1:]
+    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in others)
 
 
 def trusted(pem: str) -> str:

@@ -9,9 +9,8 @@ Sources: valkey.conf and the cluster specification of Valkey 9.1.
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import NEVER_PRIMARY, Node
-from cachewright.valkey.access import SOCKET, Access
+from cachewright.valkey.access import SOCKET, Access, can_close_all_ports, needs_client_port
 from cachewright.valkey.acl import (
     CONTROL_USER,
     PROXY_USER,
@@ -81,6 +80,7 @@ def valkey_conf(
         ("aof-timestamp-enabled", "yes"),  # so that write logs can be cut at a second
         ("repl-diskless-sync-delay", 0),
         ("sanitize-dump-payload", "clients"),  # clients may use RESTORE
+        *_tls(node),
         *role,
         *((name, _quoted(value)) for name, value in node_settings(values(parameters)).items()),
         ("primaryuser", CONTROL_USER),
@@ -141,7 +141,6 @@ def cluster_settings(node: Node) -> list[Setting]:
         ("cluster-slot-stats-enabled", "yes"),
         ("cluster-slot-migration-log-max-len", 100),  # the log is read several times a second
         *priority_settings(node).items(),
-        *_tls(node),
     ]
 
 
@@ -169,15 +168,15 @@ def closed_at_start(node: Node) -> list[Setting]:
 
 def watched_settings(node: Node, access: Access) -> list[Setting]:
     """Return settings of a node that Sentinel watches. It starts as a primary that refuses connections and writes of
-    clients, until the control plane knows its role (`FENCE`). The control plane reaches nodes on other hosts by the
-    port for clients, so that port is open there; proxies lead no client to a node with the fence. Such a node starts as
-    one that never takes over, because sentinels reach it before it has the data of its primary."""
-    is_here = node.host_name == EMBEDDED
+    clients, until the control plane knows its role (`FENCE`). Without TLS, the control plane reaches nodes on other
+    hosts by the port for clients, so that port is open there. Proxies lead no client to a node with the fence. A node
+    with an open port starts as one that never takes over, because sentinels reach it before it has the data of its
+    primary."""
     return [
         (FENCE, FENCED),
-        ("replica-priority", node.priority if is_here else NEVER_PRIMARY),
-        ("replica-announce-port", node.port),
-        *([("include", LISTENER)] if is_here else []),
+        ("replica-priority", node.priority if can_close_all_ports(node) else NEVER_PRIMARY),
+        ("replica-announce-port", node.peer_port),
+        *([] if needs_client_port(node) else [("include", LISTENER)]),
         *(("user", " ".join((name, *rules))) for name, rules in watcher_users(access).items()),
     ]
 
@@ -197,7 +196,8 @@ def watcher_users(access: Access) -> dict[str, tuple[str, ...]]:
 
 def _tls(node: Node) -> list[Setting]:
     """Return settings for mutual TLS between the nodes of an instance: on the cluster bus (`tls-cluster`), and for
-    replication and slot migration (`tls-replication`), which connect to `tls-port`. `port` has no TLS; clients use it.
+    replication and slot migration (`tls-replication`), which connect to `tls-port`, as sentinels and proxies do. `port`
+    has no TLS; clients use it.
     If they use TLS, nothing listens at `port`, and the control plane lets clients without a certificate connect to
     `tls-port` (`node_control.open_to_clients`). The cluster bus always requires certificates.
     """
@@ -240,10 +240,10 @@ def nodes_conf(node: Node, epoch: int = 0, slots: SlotRange | None = None) -> st
 
 def nodes_conf_behind(node: Node, primary: Node) -> str:
     """Return the nodes.conf of a new node that replicates a primary outside of any cluster. Its placeholder primary has
-    the address of that one, and all slots, which the node takes over with the data."""
+    the address of that one, and all slots, which the node takes over with the data. Both have TLS, or none of them."""
     placeholder, last = placeholder_primary(node), SLOTS - 1
     own = f"{node.host}:{node.port}@{node.bus_port},,tls-port={node.tls_listener or 0},shard-id={node.id}"
-    other = f"{primary.host}:{primary.port}@{primary.bus_port},,tls-port=0,shard-id={node.id}"
+    other = f"{primary.host}:{primary.port}@{primary.bus_port},,tls-port={primary.tls_listener or 0},shard-id={node.id}"
     lines = [
         f"{node.id} {own} myself,slave {placeholder} 0 0 1 connected",
         f"{placeholder} {other} master - 0 0 1 disconnected 0-{last}",

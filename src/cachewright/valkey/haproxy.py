@@ -1,6 +1,6 @@
 """HAProxy in front of an instance that is no cluster: one address for clients, which leads to the primary.
 
-It also terminates TLS, and filters clients by address.
+It also terminates TLS, and filters clients by address. To nodes with TLS it connects by mutual TLS.
 
 Nodes come and go while it runs, by commands to its socket, so that connections of clients stay open.
 
@@ -18,6 +18,12 @@ from cachewright.valkey.config import GOOD_REPLICAS
 
 CERTIFICATE_FILE = "tls.pem"
 """Private key and certificates for clients, in the folder of the proxy. It is empty without TLS."""
+
+NODES_FILE, IDENTITY_FILE = "nodes.pem", "identity.pem"
+"""Certificate of the authority of the nodes, and private key and certificate by which they know the proxy, in its
+folder, if the nodes have TLS."""
+
+_SECURED = f"ssl check-ssl verify required ca-file {NODES_FILE} crt {IDENTITY_FILE} verifyhost"
 
 _MOST_FILES = 24_000
 """Open files of a proxy, two for each connection. It derives its greatest number of connections from this."""
@@ -78,11 +84,12 @@ def haproxy_cfg(instance: Instance, nodes: Sequence[Node], *, is_reachable: bool
 
 def _checked(password: str, nodes: Sequence[Node]) -> list[str]:
     """Return lines that lead clients to the primary."""
+    as_clients = " default" if any(node.tls_listener for node in nodes) else ""  # otherwise a check uses no TLS
     return [
         "    stick-table type integer size 1 nopurge",
         "    stick on int(0)",
         "    option tcp-check",
-        "    tcp-check connect",
+        f"    tcp-check connect{as_clients}",
         f'    tcp-check send "AUTH {PROXY_USER} {password}\\r\\n"',
         "    tcp-check expect string +OK",
         '    tcp-check send "INFO replication\\r\\n"',
@@ -134,7 +141,7 @@ def server_commands(present: Mapping[str, tuple[int, bool]], nodes: Iterable[Nod
     """Return the commands that make the servers of a proxy equal to the nodes. A new server counts as down until its
     first check. Pure."""
     wanted = {node.id: node for node in nodes}
-    former = [name for name, (port, _) in present.items() if name not in wanted or wanted[name].port != port]
+    former = [name for name, (port, _) in present.items() if name not in wanted or wanted[name].peer_port != port]
     commands = [
         f"{command} {_BACKEND}/{name}"
         for name in former
@@ -161,7 +168,9 @@ async def _command(folder: Path, command: str) -> str:
 
 
 def _place(node: Node) -> str:
-    return f"{_bracketed(node.host)}:{node.port}"
+    """Return address and, with TLS, how the node is verified: by its id."""
+    place = f"{_bracketed(node.host)}:{node.peer_port}"
+    return place if node.tls_listener is None else f"{place} {_SECURED} {node.id}"
 
 
 def _by_id(node: Node) -> str:

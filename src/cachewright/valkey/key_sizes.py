@@ -12,7 +12,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -87,9 +87,12 @@ async def large_values(
     seconds: float = _SECONDS,
     enough_bytes: float = math.inf,
     has_clients: bool = True,
+    first: Collection[int] = (),
 ) -> LargeValues:
     """Search the slots for values of at least `minimum_bytes`. Ends after about `seconds`, or when values of
     `enough_bytes` in total are found. Raises one of NODE_GONE or NodeRefused.
+
+    :param first: slots that are searched first, because an earlier search has found large values there.
 
     The node needs about two microseconds per key. With clients, the search takes more than twice as long.
     """
@@ -97,6 +100,7 @@ async def large_values(
     deadline = time.monotonic() + seconds
     parts = _parts(ranges)
     random.shuffle(parts)
+    parts.sort(key=lambda part: not any(part.first <= slot <= part.last for slot in first))
     found: dict[str, LargeValue] = {}
     scanned = 0
     for part in parts:

@@ -9,9 +9,8 @@ Source: CONFIG, CLIENT LIST, INFO and SHUTDOWN of Valkey 9.1.
 from collections.abc import Mapping
 from contextlib import suppress
 
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import NEVER_PRIMARY, Node
-from cachewright.valkey.access import Access, needs_client_port
+from cachewright.valkey.access import Access, can_close_all_ports, needs_client_port
 from cachewright.valkey.acl import PROXY_USER, derived_password, proxy_rules
 from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, ask, config_set, connect
 from cachewright.valkey.config import CERTIFICATES_OPTIONAL, CERTIFICATES_REQUIRED, priority_settings
@@ -77,29 +76,44 @@ async def tls_port(access: Access, *places: Node) -> int | None:
 
 async def is_open_to_clients(node: Node, access: Access) -> bool:
     """Whether the node accepts clients at its port."""
-    words = _open_setting(node)
-    wanted = dict(zip(words[::2], words[1::2], strict=True))
     async with connect(node, access) as client:
-        return bool(await ask(client, "CONFIG GET", *wanted) == wanted)
+        return not await _closed_by(client, node)
 
 
 async def open_to_clients(node: Node, access: Access) -> bool:
-    """Make the node accept clients at its port, until its next start. Return False if it did before."""
-    if await is_open_to_clients(node, access):
-        return False
+    """Make the node accept clients at its port, until its next start. Return False if it did before.
+
+    Two callers may open a node at the same time. Only settings that differ are set: each CONFIG SET of `bind`, also to
+    the same value, replaces the listener, and the kernel resets connections that the node has not accepted yet. Valkey
+    leaves the listener alone if `port` is set to the same value.
+    """
     async with connect(node, access) as client:
-        await ask(client, "CONFIG SET", *_open_setting(node))
-    return True
+        if different := await _closed_by(client, node):
+            await config_set(client, different)
+    return bool(different)
+
+
+async def _closed_by(client: Valkey, node: Node) -> dict[str, str]:
+    """Return the settings that keep the node from accepting clients, with the values by which it accepts them."""
+    words = _open_setting(node)
+    wanted = dict(zip(words[::2], words[1::2], strict=True))
+    found = await ask(client, "CONFIG GET", *wanted)
+    return {name: value for name, value in wanted.items() if found.get(name) != value}
 
 
 def _open_setting(node: Node) -> tuple[str, ...]:
     """Return the settings by which a node accepts clients, and their values. With TLS it listens in any case, for other
-    nodes, which have certificates. On another host it listens in any case, too, for the control plane, and has another
-    priority (`watched_settings`)."""
+    nodes, which have certificates. On another host it listens in any case, too, for the control plane. Then it may have
+    another priority (`watched_settings`)."""
     if node.client_tls:
         return ("tls-auth-clients", CERTIFICATES_OPTIONAL)
     own = ("bind", node.host, "port", str(node.port))
-    return own if node.host_name == EMBEDDED else (*own, "replica-priority", str(node.priority))
+    return own if can_close_all_ports(node) else (*own, "replica-priority", str(node.priority))
+
+
+def tls_port_setting(node: Node) -> tuple[object, ...]:
+    """Return the setting of the port for TLS between nodes, and its value; nothing without TLS."""
+    return () if node.tls_port is None else ("tls-port", node.tls_port)
 
 
 async def leave_address(node: Node, access: Access, host: str, port: int) -> None:
@@ -108,14 +122,15 @@ async def leave_address(node: Node, access: Access, host: str, port: int) -> Non
     proxy = ("SETUSER", PROXY_USER, "reset", *proxy_rules(derived_password(access.secret, PROXY_USER)))
     async with connect(node, access) as client:
         await ask(client, "ACL", *proxy)
-        await ask(client, "CONFIG SET", *_open_setting(node))
+        await ask(client, "CONFIG SET", *_open_setting(node), *tls_port_setting(node))
         await ask(client, "CLIENT KILL", "LADDR", f"{host}:{port}")
 
 
 async def announce_port(node: Node, access: Access) -> None:
     """Let other nodes and clients learn the recorded port of a node of a cluster, until its next start."""
+    as_replica = () if node.tls_port else ("replica-announce-port", node.port)
     async with connect(node, access) as client:
-        await ask(client, "CONFIG SET", "cluster-announce-port", node.port, "replica-announce-port", node.port)
+        await ask(client, "CONFIG SET", "cluster-announce-port", node.port, *as_replica)
 
 
 async def close_to_clients(node: Node, access: Access) -> None:

@@ -1,6 +1,7 @@
 """Size of the data on a node and presence of clients, for plans of slot migrations."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -74,6 +75,8 @@ class NodeLoad(msgspec.Struct, frozen=True):
     :ivar fork: seconds of the node's next fork, as far as is known.
     :ivar large: large values by slot, if they are a notable share of the data.
     :ivar child: child process that must end before the node can make the snapshot of a migration.
+    :ivar search_seconds: duration of the search for large values.
+    :ivar next_search_seconds: that of another one, which begins in the slots of `large`.
     """
 
     used_memory: int
@@ -84,10 +87,23 @@ class NodeLoad(msgspec.Struct, frozen=True):
     large: Mapping[int, LargeData] = {}
     elements_per_key: float = 0.0
     child: ChildStatus | None = None
+    search_seconds: float = 0.0
+    next_search_seconds: float = 0.0
 
 
-async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) -> NodeLoad:
-    """Measure the load of a node and count the keys in the slots `ranges`. Raises one of NODE_GONE or NodeRefused."""
+class _Search(msgspec.Struct, frozen=True):
+    values: Sequence[LargeValue] = ()
+    seconds: float = 0.0
+    next_seconds: float = 0.0
+
+
+async def measure_load(
+    node: Node, access: Access, ranges: Sequence[SlotRange], large_slots: Collection[int] = ()
+) -> NodeLoad:
+    """Measure the load of a node and count the keys in the slots `ranges`. Raises one of NODE_GONE or NodeRefused.
+
+    :param large_slots: slots in which an earlier measurement has found large values. The search begins there.
+    """
     async with connect(node, access) as client:
         keys = await count_keys(client, slots_of(ranges))
         memory = await client.info("memory")
@@ -99,8 +115,10 @@ async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) 
         least = max(int(dataset * _LARGE_SHARE), _LARGE_BYTES)
         sample = await _sample(client, least) if ranges and total else None
         hidden = dataset - sample.bytes_per_key * total if sample else 0.0
-        large = await _large(client, ranges, least, hidden, has_clients=clients) if _is_skewed(hidden, dataset) else ()
-    bytes_per_key = (dataset - sum(value.bytes for value in large)) / total if total else _BYTES_PER_KEY
+        search = _Search()
+        if _is_skewed(hidden, dataset):
+            search = await _search(client, ranges, least, hidden, has_clients=clients, first=large_slots)
+    bytes_per_key = (dataset - sum(value.bytes for value in search.values)) / total if total else _BYTES_PER_KEY
     used_memory = memory["used_memory"]
     return NodeLoad(
         used_memory=used_memory,
@@ -108,10 +126,19 @@ async def measure_load(node: Node, access: Access, ranges: Sequence[SlotRange]) 
         keys=keys,
         clients=clients,
         fork=fork or used_memory * _FORK_SECONDS_PER_BYTE,
-        large=_by_slot(large),
+        large=_by_slot(search.values),
         elements_per_key=sample.elements_per_key if sample else 0.0,
         child=child,
+        search_seconds=search.seconds,
+        next_search_seconds=search.next_seconds,
     )
+
+
+def saved_search_seconds(loads: Iterable[NodeLoad]) -> float:
+    """Return by how much the searches of another measurement of these nodes, which are concurrent, are shorter."""
+    known = list(loads)
+    now = max((load.search_seconds for load in known), default=0.0)
+    return now - max((load.next_search_seconds for load in known), default=0.0)
 
 
 async def _sample(client: Valkey, large_bytes: int) -> _Sample:
@@ -128,14 +155,23 @@ def _is_skewed(hidden: float, dataset: int) -> bool:
     return hidden > (1 - _SKEWED) * dataset
 
 
-async def _large(
-    client: Valkey, ranges: Sequence[SlotRange], least: int, hidden: float, *, has_clients: bool
-) -> Sequence[LargeValue]:
-    """Return values of at least `least` bytes in the slots."""
+async def _search(
+    client: Valkey,
+    ranges: Sequence[SlotRange],
+    least: int,
+    hidden: float,
+    *,
+    has_clients: bool,
+    first: Collection[int],
+) -> _Search:
+    """Search values of at least `least` bytes in the slots, first in the slots `first`."""
+    began, enough = time.monotonic(), _FOUND_SHARE * hidden
     found = await large_values(
-        client, ranges, least, seconds=_SEARCH_SECONDS, enough_bytes=_FOUND_SHARE * hidden, has_clients=has_clients
+        client, ranges, least, seconds=_SEARCH_SECONDS, enough_bytes=enough, has_clients=has_clients, first=first
     )
-    return found.values
+    seconds = time.monotonic() - began
+    is_short_next = sum(value.bytes for value in found.values) >= enough
+    return _Search(found.values, seconds, 0.0 if is_short_next else seconds)
 
 
 def _by_slot(values: Iterable[LargeValue]) -> dict[int, LargeData]:

@@ -14,6 +14,7 @@ from cachewright.valkey.access import Access
 from cachewright.valkey.acl import SENTINEL_USER
 from cachewright.valkey.client import NodeRefused, ask, connect
 from cachewright.valkey.config import FENCE, FENCED, GOOD_REPLICAS, UNFENCED, watcher_users
+from cachewright.valkey.node_control import tls_port_setting
 from cachewright.valkey.roles import ROLES
 from cachewright.valkey.single_request import Unreadable, fields, request_once
 from cachewright.valkey.slots import SLOTS, SlotRange
@@ -45,14 +46,14 @@ def parse_view(node: Node, peers: Sequence[Node], replication: Mapping[str, str]
         return View(ok=ok, epoch=0, members={member.id: member for member in members})
     linked = replication.get("master_link_status") == "up"
     port = replication.get("master_port")
-    primary = next((peer for peer in peers if str(peer.port) == port), None)
+    primary = next((peer for peer in peers if str(peer.peer_port) == port), None)
     itself = _member(node, "myself", "slave", primary=primary.id if primary else "")
     members = [itself, *([_member(primary, "master", linked=linked)] if primary else [])]
     return View(ok=linked, epoch=0, members={member.id: member for member in members})
 
 
 def _replicas(node: Node, peers: Sequence[Node], replication: Mapping[str, str]) -> Iterator[Member]:
-    by_port = {str(peer.port): peer for peer in peers}
+    by_port = {str(peer.peer_port): peer for peer in peers}
     for name, text in replication.items():
         if _REPLICA.fullmatch(name):
             replica = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
@@ -75,8 +76,8 @@ async def follow(node: Node, primary: Node, access: Access) -> None:
     """Make a node a replica of `primary`, if it is not. A replica accepts writes when it becomes the primary."""
     async with connect(node, access) as client:
         replication = await client.info("replication")
-        if replication["role"] != "slave" or str(replication["master_port"]) != str(primary.port):
-            await ask(client, "REPLICAOF", primary.host, primary.port)
+        if replication["role"] != "slave" or str(replication["master_port"]) != str(primary.peer_port):
+            await ask(client, "REPLICAOF", primary.host, primary.peer_port)
         await ask(client, "CONFIG SET", FENCE, UNFENCED)
 
 
@@ -93,7 +94,7 @@ async def begin_handover(primary: Node, replica: Node, access: Access) -> None:
     async with connect(primary, access) as client:
         replication = await client.info("replication")
         if replication["role"] == "master" and replication["master_failover_state"] == _NO_FAILOVER:
-            await ask(client, "FAILOVER", "TO", replica.host, replica.port, "TIMEOUT", _HANDOVER_MS)
+            await ask(client, "FAILOVER", "TO", replica.host, replica.peer_port, "TIMEOUT", _HANDOVER_MS)
 
 
 async def end_handover(node: Node, access: Access) -> None:
@@ -133,9 +134,9 @@ async def remove_sentinels(node: Node, access: Access) -> None:
 
 async def listen(node: Node, access: Access) -> None:
     """Move a node to its recorded address, and let other nodes learn that, until its next start."""
-    place = ("bind", node.host, "replica-announce-ip", node.host, "replica-announce-port", node.port)
+    place = ("bind", node.host, "replica-announce-ip", node.host, "replica-announce-port", node.peer_port)
     async with connect(node, access) as client:
-        await ask(client, "CONFIG SET", *place)
+        await ask(client, "CONFIG SET", *place, *tls_port_setting(node))
 
 
 async def accept_writes(node: Node, access: Access) -> None:

@@ -1,7 +1,8 @@
 """Sentinel: its configuration file, and the commands by which the control plane uses it.
 
 A sentinel listens for the control plane on a Unix socket in its folder, as a node does; one on another host is reached
-over TCP. It rewrites its file with the instances that it watches and what it knows of them.
+over TCP. Those that watch nodes with TLS use mutual TLS for every connection over TCP. A sentinel rewrites its file
+with the instances that it watches and what it knows of them.
 
 Functions raise one of NODE_GONE if the sentinel does not answer and NodeRefused if it refuses.
 
@@ -10,6 +11,7 @@ Sources: https://valkey.io/topics/sentinel, and SENTINEL HELP and SENTINEL DEBUG
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import msgspec
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.model.sentinels import QUORUM, Sentinel
-from cachewright.valkey.access import SOCKET, Address, RequireClaim, no_claim_needed, socket_address
+from cachewright.valkey.access import SOCKET, Address, RequireClaim, no_claim_needed, secured, socket_address
 from cachewright.valkey.acl import (
     CONTROL_USER,
     SENTINEL_USER,
@@ -27,6 +29,7 @@ from cachewright.valkey.acl import (
     peer_rules,
     sentinel_client_rules,
 )
+from cachewright.valkey.certificates import CA_FILE, CLIENT_FILE, NODE_FILE, trusted
 from cachewright.valkey.single_request import Command, Unreadable, request_at
 
 DOWN_AFTER_MS = 5000
@@ -58,7 +61,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     """An instance as one sentinel watches it.
 
     :ivar name: id of the instance.
-    :ivar port: port of the primary.
+    :ivar port: port of the primary (`Node.peer_port`).
     :ivar epoch: of the configuration; the highest is the newest.
     :ivar sentinels: number of other sentinels that it knows, :ivar replicas: number of replicas that it knows.
     """
@@ -72,7 +75,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_outdated(self, nodes: Iterable[Node]) -> bool:
         """Whether the primary is none of the nodes: the sentinel was away when they changed, and may reach none."""
-        return all(node.port != self.port for node in nodes)
+        return all(node.peer_port != self.port for node in nodes)
 
     @property
     def is_moving(self) -> bool:
@@ -103,7 +106,7 @@ def is_intact(text: str | None, sentinel: Sentinel) -> bool:
 def _fixed_lines(sentinel: Sentinel) -> tuple[str, ...]:
     return (
         f"bind {sentinel.host}",
-        f"port {sentinel.port}",
+        *_listeners(sentinel),
         f"sentinel announce-ip {sentinel.host}",  # a connection to a node on loopback has another source
         f"unixsocket {SOCKET}",
         "daemonize yes",
@@ -114,6 +117,22 @@ def _fixed_lines(sentinel: Sentinel) -> tuple[str, ...]:
         f"sentinel myid {sentinel.id}",
         f"sentinel sentinel-user {SENTINEL_USER}",
         f"sentinel sentinel-pass {_peer_password(sentinel)}",
+    )
+
+
+def _listeners(sentinel: Sentinel) -> tuple[str, ...]:
+    """Return the lines about its port, and those by which every connection over TCP has TLS (`tls-replication`)."""
+    if not sentinel.has_tls:
+        return (f"port {sentinel.port}",)
+    return (
+        "port 0",
+        f"tls-port {sentinel.port}",
+        "tls-replication yes",
+        f"tls-cert-file {NODE_FILE}",
+        f"tls-key-file {NODE_FILE}",
+        f"tls-client-cert-file {CLIENT_FILE}",
+        f"tls-client-key-file {CLIENT_FILE}",
+        f"tls-ca-cert-file {CA_FILE}",
     )
 
 
@@ -136,8 +155,18 @@ def _address(sentinel: Sentinel, access: SentinelAccess) -> Iterator[Address]:
         with socket_address(access.sentinels_dir / sentinel.id, sentinel.secret) as place:
             yield place
     else:
-        own = sentinel.host, sentinel.port, CONTROL_USER, sentinel.secret
-        yield Address(None, *own, require_claim=access.require_claim)
+        own = Address(
+            None, sentinel.host, sentinel.port, CONTROL_USER, sentinel.secret, require_claim=access.require_claim
+        )
+        authority = sentinel.authority
+        yield own if authority is None else secured(own, authority, sentinel.id, _issuer(authority))
+
+
+@lru_cache(maxsize=1)
+def _issuer(authority: str) -> str:
+    """Return the certificate of the authority that has issued those of the ports of sentinels, PEM. They are asked
+    every second, and share it."""
+    return trusted(authority)
 
 
 async def request(sentinel: Sentinel, access: SentinelAccess, commands: Sequence[Command]) -> list[Any]:
@@ -196,10 +225,20 @@ def client_password(password: str | None) -> str:
 
 
 def watch_commands(instance_id: str, primary: Node, secret: str) -> list[Command]:
-    """Return the commands that make a sentinel watch an instance.
+    """Return the commands that make a sentinel watch an instance. A sentinel that is killed between the two lacks the
+    settings after its next start.
 
     :param secret: password of the control plane on the nodes.
     """
+    return [
+        ("SENTINEL", "MONITOR", instance_id, primary.host, str(primary.peer_port), str(QUORUM)),
+        settings_command(instance_id, secret),
+    ]
+
+
+def settings_command(instance_id: str, secret: str) -> Command:
+    """Return the command that gives a sentinel its user on the nodes of an instance, and its limits of time. For
+    `secret` see `watch_commands`."""
     settings = {
         "auth-user": SENTINEL_USER,
         "auth-pass": derived_password(secret, SENTINEL_USER),
@@ -207,10 +246,7 @@ def watch_commands(instance_id: str, primary: Node, secret: str) -> list[Command
         "failover-timeout": _FAILOVER_MS,
         "parallel-syncs": 1,
     }
-    return [
-        ("SENTINEL", "MONITOR", instance_id, primary.host, str(primary.port), str(QUORUM)),
-        ("SENTINEL", "SET", instance_id, *(str(word) for setting in settings.items() for word in setting)),
-    ]
+    return ("SENTINEL", "SET", instance_id, *(str(word) for setting in settings.items() for word in setting))
 
 
 def forget_commands(instance_id: str) -> list[Command]:
@@ -243,7 +279,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     """Combined state of an instance as the sentinels report it. Pure.
 
     :ivar answered: number of sentinels that answer.
-    :ivar port: port of the primary; None if no sentinel that answers watches the instance.
+    :ivar port: port of the primary (`Node.peer_port`); None if no sentinel that answers watches the instance.
     :ivar is_moving: whether a sentinel performs a failover.
     :ivar is_reached: whether so many sentinels reach the primary that the others cannot begin a failover.
     """

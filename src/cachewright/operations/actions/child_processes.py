@@ -19,8 +19,12 @@ from cachewright.valkey.client import NODE_GONE, NodeRefused, Valkey, connect
 from cachewright.valkey.migration.background_child import ChildStatus, child_status
 
 _POLL_SECONDS = 0.2
+_REPORT_SECONDS, _REPORT_KEYS = 1.0, 1024
+"""A child reports after a second, and only when it has saved a multiple of so many keys (`rdbSaveDb` in Valkey's
+rdb.c). With large values a report may take seconds."""
+
 _SILENT_SECONDS = 3.0
-"""Time without progress after which the sub-step shows a wait in place of work. A child reports once a second."""
+"""Time without progress after which the sub-step shows a wait in place of work; more if a report takes longer."""
 
 
 class WaitForChild(msgspec.Struct, frozen=True):
@@ -44,15 +48,22 @@ async def wait_for_child(context: OperationContext, step: StepContext, arguments
 
 
 async def _follow(step: StepContext, node: Node, client: Valkey, planned_left: float) -> None:
-    """Report the progress of the present child until it ends."""
+    """Report the progress of the present child until it ends. What it saves until its next report has no counter."""
     first = current = await child_status(node, client)
+    if first is None:
+        return
+    work, scale = step.sub_step.work, first.left / planned_left
+    seconds = work.seconds * scale
+    report = _share_of_a_report(first, seconds)
+    silent_seconds = max(_SILENT_SECONDS, 2 * report * seconds)
     moved_at = time.monotonic()
-    while first and current and _is_same(first, current):
+    while current and _is_same(first, current):
         if first.left:  # else it has saved all keys, and only completes its file
             done = (first.left - current.left) / first.left
+            uncounted = min(report, 1.0 - done) * work.total
             detail = f"{{node_id:{node.id},keys:{current.saved}/{current.keys}}}"
-            step.measure(done=done * step.sub_step.work.total, detail=detail, scale=first.left / planned_left)
-        if time.monotonic() - moved_at > _SILENT_SECONDS:
+            step.measure(done=done * work.total, uncounted=uncounted, detail=detail, scale=scale)
+        if time.monotonic() - moved_at > silent_seconds:
             step.begin_wait(str(current), cause=current.cause)
         await asyncio.sleep(_POLL_SECONDS)
         step.raise_if_cancelled()
@@ -60,6 +71,15 @@ async def _follow(step: StepContext, node: Node, client: Valkey, planned_left: f
         if current != before:
             moved_at = time.monotonic()
             step.end_wait()
+
+
+def _share_of_a_report(child: ChildStatus, seconds: float) -> float:
+    """Return the share of the keys left to a child that it saves between two reports. Pure.
+
+    :param seconds: expected time for all of them.
+    """
+    keys = child.left * child.keys
+    return min(max(_REPORT_KEYS / keys, _REPORT_SECONDS / seconds), 1.0) if keys and seconds else 1.0
 
 
 def _is_same(first: ChildStatus, current: ChildStatus) -> bool:

@@ -54,21 +54,21 @@ async def move_port(context: OperationContext, step: StepContext, _: NoArguments
 
 async def _moved(context: OperationContext, node: Node) -> Node:
     """Record another address of a node. Raises ActionFailed DCS.4039 if no port is free."""
-    address = node.host if is_loopback(node.host) else LOOPBACK
+    address, tls = node.host if is_loopback(node.host) else LOOPBACK, node.tls_port is not None
 
     def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> NodePorts:
         (own,) = ports
-        instances.change_node(connection, node.id, host=own.address, port=own.client, bus_port=own.bus)
+        instances.change_node(connection, node.id, **own.columns)
         return own
 
     def move() -> NodePorts:
-        return reserve(context.database, context.host, context.settings, [address], change, tls=False)
+        return reserve(context.database, context.host, context.settings, [address], change, tls=tls)
 
     try:
         own = await asyncio.to_thread(move)
     except ApiError as refused:
         raise ActionFailed(refused.code, refused.message) from refused
-    return msgspec.structs.replace(node, host=own.address, port=own.client, bus_port=own.bus)
+    return msgspec.structs.replace(node, **own.columns)
 
 
 @action("switch tls", Switch, timeout=60, attempts=4)

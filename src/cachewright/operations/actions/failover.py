@@ -59,7 +59,7 @@ async def ensure_watched(
     """Perform `watch_primary` for an instance that has these nodes. After some seconds those sentinels suffice that can
     perform a failover, to a replica that answers; the failover watch completes the others."""
     try:
-        fleet = await sentinels.started(context)
+        fleet = await sentinels.started(context, instance)
     except ApiError as refused:
         raise ActionFailed(refused.code, refused.message) from refused
     except (NodeStartFailed, HostSilent) as failure:
@@ -69,7 +69,7 @@ async def ensure_watched(
     late, has_moved = time.monotonic() + _LATE_SECONDS, False
     while not await _is_watched(context, fleet, instance, nodes, is_late=time.monotonic() > late):
         step.raise_if_cancelled()
-        before, fleet = fleet, await sentinels.recorded(context)
+        before, fleet = fleet, await sentinels.fleet_of(context, instance)
         has_moved |= fleet != before
         if has_moved:  # one that starts on another host watches nothing, and the failover watch adds no new instance
             await _watch(context, fleet, instance, nodes)
@@ -91,7 +91,7 @@ async def _watch(
     context: OperationContext, fleet: Sequence[Sentinel], instance: Instance, nodes: Sequence[Node]
 ) -> None:
     """Let each sentinel that answers watch an instance."""
-    primary = primary_of(nodes, await sentinels.agree(context, instance.id))
+    primary = primary_of(nodes, await sentinels.agree(context, instance))
     assert primary is not None  # noqa: S101  # every instance is created with one
     for sentinel in fleet:
         with suppress(*NODE_GONE):

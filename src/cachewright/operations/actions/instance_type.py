@@ -138,8 +138,7 @@ def _record_ha(context: OperationContext, instance: Instance, spec_code: str) ->
     def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> Node:
         nodes = instances.nodes_of(connection, instance.id)
         for own in ports if not has_proxy(instance, nodes) else ():
-            place = {"host": own.address, "port": own.client, "bus_port": own.bus}
-            instances.change_node(connection, _only(nodes).id, **place)
+            instances.change_node(connection, _only(nodes).id, **own.columns)
         instances.change(connection, instance.id, spec_code=spec_code)
         return _only(instances.nodes_of(connection, instance.id))
 
@@ -152,6 +151,7 @@ def _record_ha(context: OperationContext, instance: Instance, spec_code: str) ->
         host = _only(nodes).host
         address = host if is_loopback(host) else LOOPBACK  # clients reach nodes through the proxy alone
         others = frozenset(port for node in nodes for port in node.ports)
-        return reserve(context.database, context.host, context.settings, [address], change, tls=False, avoid=others)
+        tls = instance.node_ca is not None
+        return reserve(context.database, context.host, context.settings, [address], change, tls=tls, avoid=others)
     except ApiError as refused:
         raise ActionFailed(refused.code, refused.message) from refused

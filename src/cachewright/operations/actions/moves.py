@@ -147,8 +147,8 @@ def _is_given_up(context: OperationContext, node: Node) -> bool:
 async def require_agreed(context: OperationContext, instance: Instance, primary: Node | None) -> None:
     """ActionFailed unless so many sentinels reach this primary that the others have made no other one. A node that does
     not answer may be that: then it has writes that no node on this side of a broken network has."""
-    agreed = await sentinels.agree(context, instance.id)
-    if primary is None or not agreed.is_reached or agreed.port != primary.port:
+    agreed = await sentinels.agree(context, instance)
+    if primary is None or not agreed.is_reached or agreed.port != primary.peer_port:
         message = "too few sentinels reach the primary; nodes on hosts that do not answer may have another one"
         raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message)
 

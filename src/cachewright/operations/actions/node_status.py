@@ -11,7 +11,7 @@ from cachewright.model.tasks import Task
 from cachewright.operations import sentinels
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
-from cachewright.operations.actions.nodes import start_process, wait_until_answering
+from cachewright.operations.actions.nodes import restore_users, start_process, wait_until_answering
 from cachewright.operations.actions.rebuild import other_primary
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
@@ -117,4 +117,5 @@ async def settle(
             break
         await asyncio.sleep(_POLL_SECONDS)
     for node in started:
+        await restore_users(context, instance, node)
         await context.open_port(instance, node)

@@ -26,10 +26,11 @@ from cachewright.store import instances, stale_nodes
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import cluster_membership, node_control
+from cachewright.valkey.access import can_close_all_ports
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.config import LISTENER_CONF
 from cachewright.valkey.topology import View
-from cachewright.valkey.users import NO_USERS
+from cachewright.valkey.users import NO_USERS, ensure_users, users_of
 
 _POLL_SECONDS = 0.02
 _STOP_SECONDS = 10.0
@@ -87,12 +88,25 @@ async def start_process(context: OperationContext, node: Node) -> None:
 
 async def close_at_start(context: OperationContext, instance: Instance, node: Node) -> None:
     """Keep clients from using the node after its next start, until its files are written again. It does not listen on
-    their port; on another host, where the control plane needs that port, it has no users of clients."""
-    if node.host_name == EMBEDDED:
+    their port. Where that is not enough, it has no users of clients: the control plane needs that port on another host,
+    and a proxy uses the port for TLS."""
+    if not _starts_without_users(instance, node):
         files = await context.files(instance, node)
         await context.host.write_files(node.id, {CONFIG: files[CONFIG] + LISTENER_CONF})
     else:
         await context.host.write_files(node.id, await context.files(instance, node, users=NO_USERS))
+
+
+def _starts_without_users(instance: Instance, node: Node) -> bool:
+    is_closed = node.host_name == EMBEDDED and topology_of(instance.spec_code).is_cluster
+    return not (is_closed or can_close_all_ports(node))
+
+
+async def restore_users(context: OperationContext, instance: Instance, node: Node) -> None:
+    """Ensure that a node has its users of clients, which it lacks if `close_at_start` has kept clients out by that.
+    Raises one of NODE_GONE or NodeRefused."""
+    if _starts_without_users(instance, node):
+        await ensure_users(node, context.access(instance), users_of(instance))
 
 
 async def take_slots(context: OperationContext, instance: Instance, node: Node, arguments: StartNode) -> None:
@@ -300,7 +314,7 @@ async def _change_ports(context: OperationContext, instance: Instance, node: Nod
 
     def change(connection: sa.Connection, ports: Sequence[NodePorts]) -> Node:
         (own,) = ports
-        instances.change_node(connection, node.id, port=own.client, bus_port=own.bus, tls_port=own.tls)
+        instances.change_node(connection, node.id, **own.columns)
         if (instance.address, instance.seed_port) == (node.host, node.port):
             instances.change(connection, instance.id, seed_port=own.client)
         return next(other for other in instances.nodes_of(connection, instance.id) if other.id == node.id)

@@ -85,8 +85,8 @@ async def _as_replica(context: OperationContext, instance: Instance, node: Node,
     """Files with which the node, empty, becomes a replica of `lead`. ActionFailed if that is not certain: an empty node
     that starts as the primary would be copied by the others."""
     if not topology_of(instance.spec_code).is_cluster:
-        agreed = await sentinels.agree(context, instance.id)
-        if not agreed.is_known or agreed.is_moving or agreed.port != lead.port:
+        agreed = await sentinels.agree(context, instance)
+        if not agreed.is_known or agreed.is_moving or agreed.port != lead.peer_port:
             message = f"the sentinels do not agree that node {lead.id} is the primary"
             raise ActionFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, message)
         return {}

@@ -20,7 +20,13 @@ from cachewright.model.tasks import Task
 from cachewright.operations import proxies
 from cachewright.operations.actions.action import action
 from cachewright.operations.actions.node_status import start_again
-from cachewright.operations.actions.nodes import close_at_start, remove_node, start_process, wait_until_answering
+from cachewright.operations.actions.nodes import (
+    close_at_start,
+    remove_node,
+    restore_users,
+    start_process,
+    wait_until_answering,
+)
 from cachewright.operations.actions.replicas import Synchronization
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import LONGEST_GRACE_SECONDS, EndingNode, node_detail
@@ -174,6 +180,7 @@ async def _serve_again(context: OperationContext, task: Task, node_id: str) -> N
     except HostSilent:  # the supervisor starts it when its host reports
         return
     with suppress(*NODE_GONE, NodeRefused):
+        await restore_users(context, instance, node)
         await plain_replication.end_handover(node, context.access(instance))
 
 

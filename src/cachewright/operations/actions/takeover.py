@@ -5,7 +5,6 @@ import asyncio
 import msgspec
 
 from cachewright.clock import now_ms
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.tasks import Task
 from cachewright.operations.actions.action import NodeArguments, action
 from cachewright.operations.actions.cluster import is_settled
@@ -18,7 +17,6 @@ from cachewright.store import backups
 from cachewright.tasks.operation import StepContext
 from cachewright.topologies import topology_of
 from cachewright.valkey import plain_replication
-from cachewright.valkey.users import ensure_users, users_of
 
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 120.0
@@ -76,9 +74,6 @@ async def take_over(context: OperationContext, step: StepContext, arguments: Nod
             await context.host.write_files(node.id, await context.files(instance, node))
             await context.change_node(node.id, should_run=True)
     await settle(context, step.task, arguments.node_ids, lambda done, of: step.measure(done=done))
-    for node in nodes:
-        if node.id in arguments.node_ids and node.host_name != EMBEDDED:
-            await ensure_users(node, context.access(instance), users_of(instance))
 
 
 @action("clear replica", NodeArguments, timeout=300, attempts=4, cancelling=60)

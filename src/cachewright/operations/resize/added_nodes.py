@@ -64,7 +64,7 @@ def store(
             only = node_placement.hosts_of(connection, topology, context.host.address, here=here)
             placed: list[Node] = []
             if replaces:
-                placed = _placed_cluster(connection, limits, missing, asked)
+                placed = _placed_cluster(connection, limits, missing, asked, tls=tls)
             else:
                 # On one host nothing is spread, and nodes behind its proxy may have another address than the host.
                 is_spread = only != node_placement.HERE
@@ -148,12 +148,12 @@ def _by_target(nodes: Sequence[Node], targets: Mapping[str, str]) -> Mapping[str
 
 
 def _placed_cluster(
-    connection: sa.Connection, limits: Limits, added: Sequence[Node], zones: Sequence[str]
+    connection: sa.Connection, limits: Limits, added: Sequence[Node], zones: Sequence[str], *, tls: bool
 ) -> list[Node]:
     """Return the nodes with their hosts. The first one is on the host of the instance's address."""
     first, *others = added
-    placed = node_placement.place(connection, limits, [first], zones, only={EMBEDDED})
-    return placed + (node_placement.place(connection, limits, others, zones, placed) if others else [])
+    placed = node_placement.place(connection, limits, [first], zones, only={EMBEDDED}, tls=tls)
+    return placed + (node_placement.place(connection, limits, others, zones, placed, tls=tls) if others else [])
 
 
 def _require_unfinished(connection: sa.Connection, task: Task) -> None:

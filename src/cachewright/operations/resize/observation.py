@@ -1,7 +1,7 @@
 """Fetching the state of a cluster before a resize: everything that its plan depends on, once."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from cachewright.model.instances import Node
 from cachewright.model.tasks import Task
@@ -28,10 +28,16 @@ async def observe(context: OperationContext, task: Task) -> Observation:
     owned = view.owned()
     counted = owned if topology_of(instance.spec_code).is_cluster else {}  # only a cluster counts keys by slot
     primaries = current_primaries([node for node in nodes if node.should_run], view)
+    large_slots = context.migrations.large_slots
+    known = large_slots.get(instance.id, frozenset())
     loads, host = await asyncio.gather(
-        _loads(primaries.values(), counted, context.access(instance)),
+        _loads(primaries.values(), counted, context.access(instance), known),
         asyncio.to_thread(_host, context, task),
     )
+    if found := frozenset(slot for load in loads.values() for slot in load.large):
+        large_slots[instance.id] = found
+    else:
+        large_slots.pop(instance.id, None)
     return Observation(
         instance=instance, nodes=nodes, views=views, primaries=primaries, owned=owned, loads=loads, host=host
     )
@@ -44,12 +50,12 @@ async def observe_keyspace(context: OperationContext, observed: Observation) -> 
 
 
 async def _loads(
-    primaries: Iterable[Node], owned: Mapping[str, Sequence[SlotRange]], access: Access
+    primaries: Iterable[Node], owned: Mapping[str, Sequence[SlotRange]], access: Access, large_slots: Collection[int]
 ) -> dict[str, NodeLoad]:
     """Loads by node id. Keys are counted in the slots in `owned`."""
 
     async def measure(node: Node) -> tuple[str, NodeLoad]:
-        return node.id, await measure_load(node, access, owned.get(node.id, ()))
+        return node.id, await measure_load(node, access, owned.get(node.id, ()), large_slots)
 
     return dict(await asyncio.gather(*map(measure, primaries)))
 

@@ -63,6 +63,7 @@ from cachewright.valkey.migration import jobs
 from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.node_settings import reset
 from cachewright.valkey.migration.open_slots import close_unused_imports, complete_open_slots
+from cachewright.valkey.node_load import saved_search_seconds
 from cachewright.valkey.topology import View
 
 _CANCEL_SECONDS = 10.0
@@ -143,16 +144,18 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
     async def preview(self, context: OperationContext, task: Task, mode: MigrationMode = DEFAULT_MODE) -> Preview:
         """The plan that `plan` would make now, and the failures of its checks. Stores and changes nothing. ActionFailed
         DCS.9004 if no node responds; NODE_GONE or NodeRefused if a primary does not."""
-        began = time.monotonic()
-        draft = await self._draft(context, task, mode)
-        present, observed, plan = draft.present, draft.observed, draft.plan
-        planned = with_planning(draft.steps, round((time.monotonic() - began) * 1000))
+        draft, seconds = await self._timed_draft(context, task, mode)
         minimum_bytes = context.settings.giant_key_mb * MEGABYTE
-        access = context.access(observed.instance)
         if draft.change:  # only nodes of a cluster list keys by slot
             giants = GiantKeys(keys=(), minimum_bytes=minimum_bytes, complete=False)
         else:
-            giants = await find_giant_keys(plan.moves, present.nodes, access, minimum_bytes)
+            access = context.access(draft.observed.instance)
+            giants = await find_giant_keys(draft.plan.moves, draft.present.nodes, access, minimum_bytes)
+            if any(load.child for load in draft.observed.loads.values()):
+                # The search took seconds, in which the child processes of the plan have worked or ended.
+                draft, seconds = await self._timed_draft(context, task, mode)
+        present, observed, plan = draft.present, draft.observed, draft.plan
+        planned = with_planning(draft.steps, round(seconds * 1000))
         failures = [*await _final_failures(context, draft), *checks.status_failures(present.nodes, present.views)]
         blockers = tuple((failure.code, failure.message) for failure in failures)
         speeds = await asyncio.to_thread(_speeds, context, planned, task.instance_id)
@@ -168,6 +171,12 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
     async def preview_steps(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         """Return the steps that `plan` would make now. Raises like `preview`. Stores and changes nothing."""
         return (await self._draft(context, task)).steps
+
+    async def _timed_draft(self, context: OperationContext, task: Task, mode: MigrationMode) -> tuple[_Draft, float]:
+        """A draft, and the seconds that the task will take to make it again."""
+        began = time.monotonic()
+        draft = await self._draft(context, task, mode)
+        return draft, time.monotonic() - began - saved_search_seconds(draft.observed.loads.values())
 
     async def _draft(self, context: OperationContext, task: Task, mode: MigrationMode | None = None) -> _Draft:
         """:param mode: instead of the mode of the task."""

@@ -96,6 +96,7 @@ sentinels = sa.Table(
     sa.Column("secret", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("host_name", sa.Text, nullable=False, server_default="local"),
+    sa.Column("authority", sa.Text),
     sa.UniqueConstraint("host", "port"),
 )
 

@@ -22,7 +22,8 @@ class ChildStatus(msgspec.Struct, frozen=True):
 
     :ivar cause: kind of the child process and id of its node.
     :ivar keys: number of keys that the child saves.
-    :ivar saved: number of keys that it has saved. A child tells it once a second.
+    :ivar saved: number of keys that it has saved. A child tells it once a second, or after 1,024 keys if these take
+        longer.
     """
 
     cause: str

@@ -24,6 +24,7 @@ class MigrationState:
     :ivar waits: how long clients wait for a batch on this host.
     :ivar settings: settings of nodes for the time of a move.
     :ivar targets: turns of sources at their targets.
+    :ivar large_slots: slots in which the last plan for an instance found large values, by instance.
     :ivar suspects: keys of interrupted MIGRATE commands, by source.
     """
 
@@ -36,6 +37,7 @@ class MigrationState:
         self.waits = WaitLearner()
         self.settings = MoveSettings()
         self.targets = TargetLocks()
+        self.large_slots: dict[str, frozenset[int]] = {}
         self.suspects: dict[str, InterruptedKeys] = {}
         self._batch_sizers: dict[str, BatchSizer] = {}
         self._batch_shares: dict[tuple[str, bool], BatchShare] = {}
