@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import psycopg
 
 from commands import run_here
 from machines import LOCAL, Machines
-from postgres_server import at_address
+from postgres_server import PostgresServer, at_address
 from serving import ROOMY, Server, until
 
 PASSWORD = "Agent-password-1"
@@ -96,6 +97,24 @@ def url_for(role: str, password_file: Path, url: str) -> str:
     """Return the database's URL for a role whose password is in a file."""
     own = re.sub(r"//postgres:[^@]*@", f"//{role}@", url)
     return f"{own}&passfile={password_file}"
+
+
+@contextmanager
+def hosts_on(
+    postgres: PostgresServer,
+    folder: Path,
+    zones: Sequence[str],
+    *options: str,
+    of_agents: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator["Hosts"]:
+    """Hosts with a database of their own, which ends with them. For the parameters see `Hosts`."""
+    url = postgres.new_database()
+    made = Hosts(url, folder, zones, *options, of_agents=of_agents)
+    try:
+        yield made
+    finally:
+        made.clean_up()
+        postgres.drop_database(url)
 
 
 class Hosts:

@@ -16,15 +16,29 @@ SECRET = "Secret-of-the-bucket"
 @contextmanager
 def bucket_service() -> Iterator[str]:
     """Yield the URL of a service."""
-    port = next(free_ports("127.0.0.1", (10240, 30000), set()))
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    while (found := _started()) is None:
+        pass  # another program has taken the port
+    process, url = found
+    with process:
         try:
-            url = f"http://127.0.0.1:{port}"
-            until(lambda: _answers(url), "the service does not answer")
             yield url
         finally:
             process.kill()
+
+
+def _started() -> tuple[subprocess.Popen[bytes], str] | None:
+    """Start a service. None if it has ended, because its port was taken while it started."""
+    port = next(free_ports("127.0.0.1", (10240, 30000), set()))
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: process.poll() is not None or _answers(url), "the service does not answer")
+    except AssertionError:
+        process.kill()
+        process.wait()
+        raise
+    return (process, url) if process.poll() is None else None
 
 
 def access_to(url: str) -> dict[str, str]:

@@ -165,6 +165,15 @@ def backed_up(client: Any, instance_id: str) -> str:
     return str(backup_id)
 
 
+def moves_of_ranges(seen: Any) -> list[Any]:
+    """Sub-steps that move a range of slots, of a resize's progress; none before they are planned.
+
+    A wait for the rewrite of an append-only file, which loading can start, is left out.
+    """
+    migration = next((step.sub_step_details for step in seen.step_details if step.step_name == "Data migration."), [])
+    return [sub_step for sub_step in migration if not sub_step.sub_step_name.startswith("Child process.")]
+
+
 def in_migration(client: Any, instance_id: str, task_id: str) -> Any:
     """Progress of a resize during its data migration; None before and after."""
     seen = progress(client, instance_id, task_id)

@@ -23,12 +23,14 @@ from cachewright.hosts import calls
 from cachewright.hosts.envelopes import AgentKey
 from cachewright.hosts.host import CONFIG, LINKS, SENTINEL_CONFIG, Host, ProcessInfo
 from cachewright.hosts.local import LocalHost
+from cachewright.jobs.migrations.machine import GatewayMachine
 from cachewright.jobs.runner import JobRunner
 from cachewright.jobs.write_logs import delete_links_when_full
 from cachewright.logs import RARELY
 from cachewright.model.hosts import HostReport
 from cachewright.services.hosts import report_of
 from cachewright.store.agent_records import AgentRecords
+from cachewright.store.database import DatabaseNotReady
 from cachewright.store.encryption import SecretCipher
 from cachewright.store.notifications import calls_channel, listen
 from cachewright.store.postgres import PostgresDatabase
@@ -55,6 +57,7 @@ class Agent:
         self._name = name
         self._jobs = JobRunner(settings)
         self._host: Host = LocalHost(settings, self._jobs)
+        self._machine = GatewayMachine(self._host.gateways, self._host.gateways_dir, self._host.own_resources)
         self._key = AgentKey(settings.data_dir / "agent.key")
         assert settings.database_url is not None  # noqa: S101  # the command line requires it
         self._database = PostgresDatabase(sa.make_url(settings.database_url), SecretCipher([Fernet.generate_key()]))
@@ -68,16 +71,20 @@ class Agent:
     async def join(self) -> None:
         """Delete nodes that were removed while this host did not report, before it takes part again. Raises
         DatabaseNotReady if the database has no such host, or it was given up."""
+        self._jobs.start(self._machine)
         while stale := await in_background(self._records.stale):
             await self._delete(stale)
         await self._remove_strays()
-        await in_background(self._records.require_host)
+        try:
+            await in_background(self._records.require_host)
+        except DatabaseNotReady:
+            await self._jobs.remove_all_gateways()
+            raise
 
     async def run(self) -> None:
         """Perform calls until SIGTERM or SIGINT. Nodes keep running."""
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signal_number, self._stopped.set)
-        self._jobs.start()
         await in_background(self._start)
         watching = asyncio.create_task(self._watch_disk())
         try:
@@ -103,6 +110,7 @@ class Agent:
             try:
                 if reason := await in_background(delete_links_when_full, self._host.nodes_dir):
                     log.warning("links to files of write logs are deleted: %s", reason, extra=RARELY)
+                await self._jobs.remove_unused_gateways()
                 if time.monotonic() - swept_at >= _SWEEP_SECONDS:
                     swept_at = time.monotonic()
                     await self._jobs.sweep()
@@ -169,6 +177,7 @@ class Agent:
             sentinels=_shown(await self._host.sentinels.processes()),
             configured=tuple(sorted(await self._host.with_file(CONFIG))),
             linked=tuple(sorted(await self._host.with_file(LINKS))),
+            gateways=tuple(sorted(await self._machine.migrations())),
             public_key=self._key.public,
             has_own_role=self._records.has_own_role,
         )
@@ -179,6 +188,7 @@ class Agent:
                 await self._delete(stale)
             elif await in_background(self._records.is_given_up):
                 log.critical("the host %s was removed or given up; this agent stops", self._name)
+                await self._jobs.remove_all_gateways()
                 self._stopped.set()
 
     async def _remove_strays(self) -> None:

@@ -1,14 +1,18 @@
 """Decoding of queries and bodies: absent values and rejections."""
 
-from typing import Any
+import re
+from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 import pytest
 
-from cachewright.api import requests
+from cachewright.api import requests, schemas
 from cachewright.api.schemas.control import ControlBody, control
 from cachewright.api.schemas.flavors import FlavorsQuery
+from cachewright.api.schemas.forms import FORMS
 from cachewright.api.schemas.instance_bodies import CreateBody, Tag
-from cachewright.api.schemas.instance_changes import TagsBody
+from cachewright.api.schemas.instance_changes import TagsBody, UpdateBody
 from cachewright.api.schemas.instances import InstancesQuery
 from cachewright.api.schemas.tasks import ListQuery
 from cachewright.errors import ApiError
@@ -92,3 +96,24 @@ def test_wish_of_version_0_1_0_sets_the_state_where_the_state_is_omitted(body: b
 def test_a_control_body_cannot_cancel(body: bytes) -> None:
     with pytest.raises(ApiError, match=r"DCS\.4062"):
         requests.body(body, ControlBody)
+
+
+@pytest.mark.parametrize("pattern", FORMS)
+def test_a_text_of_another_form_is_refused_in_words(pattern: str) -> None:
+    text = Annotated[str, msgspec.Meta(pattern=pattern)]
+    shape: Any = msgspec.defstruct("Body", [("member", text)])
+    with pytest.raises(ApiError, match=re.escape(f"Parameter member is not valid: {FORMS[pattern]}")):
+        requests.body(b'{"member":"-"}', shape)
+
+
+def test_an_error_about_a_name_says_which_names_are_valid() -> None:
+    with pytest.raises(ApiError) as caught:
+        requests.body(b'{"name":"c"}', UpdateBody)
+    assert caught.value.message == (
+        "name is not valid: it must have 4 to 64 letters, digits, dashes and underscores, and begin with a letter"
+    )
+
+
+def test_each_pattern_of_a_body_or_query_has_words() -> None:
+    for module in Path(schemas.__path__[0]).glob("*.py"):
+        assert not re.search(r"pattern=(?!forms\.)", module.read_text()), module

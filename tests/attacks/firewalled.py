@@ -72,7 +72,7 @@ def attack(server: Server) -> None:
     assert states(caches) == {"ok"}
     assert present(caches, KEYS) == KEYS
     server.kill()
-    down = next(process for process in server.nodes() if any(node_id in word for word in process.cmdline()))
+    down = next(process for process in server.nodes() if any(node_id in word for word in process.info["cmdline"]))
     down.kill()
     for taken in (bus, port):
         require_nobody_served(taken)

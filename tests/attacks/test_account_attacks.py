@@ -86,7 +86,7 @@ def test_passwords_and_their_hashes_are_in_no_place_that_others_read(server: Ser
         str(server.call("GET", "audit")).encode(),
         str(server.call("GET", f"instances/{own}/accounts")).encode(),
         *(str(server.call("GET", f"tasks/{task['id']}")).encode() for task in server.call("GET", "tasks")[1]["tasks"]),
-        *(" ".join(process.cmdline()).encode() for process in server.nodes()),
+        *(" ".join(process.info["cmdline"]).encode() for process in server.nodes()),
     ]
     for place in places:
         assert SECRET.encode() not in place

@@ -123,7 +123,7 @@ def test_what_the_control_plane_sends_shows_nobody_its_secret(server: Server, cl
     shown = str(client.list_statistics_of_running_instances(ListStatisticsOfRunningInstancesRequest()))
     with connection(client, own) as attacker:
         shown += repr(attacker.slowlog_get(1000)) + repr(attacker.client_list()) + repr(attacker.info("everything"))
-    shown += "".join(" ".join(process.cmdline()) for process in server.nodes()) + server.log()
+    shown += "".join(" ".join(process.info["cmdline"]) for process in server.nodes()) + server.log()
     shown += stored_bytes(server.data_dir / "cachewright.db").decode("latin-1")
     for secret in secrets:
         assert len(secret) >= 32

@@ -90,7 +90,7 @@ def test_a_program_on_the_port_of_a_node_that_is_down_learns_no_secret(tls_serve
     client = tls_server.client()
     created(client, 1, copies=2)
     primary, settings = next((node, conf) for node, conf in settings_of_nodes(tls_server).items() if leads(conf))
-    down = next(process for process in tls_server.nodes() if any(primary in word for word in process.cmdline()))
+    down = next(process for process in tls_server.nodes() if any(primary in word for word in process.info["cmdline"]))
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         down.kill()

@@ -55,7 +55,7 @@ def folders(server: Server, instance_id: str) -> list[Path]:
 def processes(server: Server, instance_id: str) -> list[psutil.Process]:
     """Living nodes of the instance."""
     names = [folder.name for folder in folders(server, instance_id)]
-    return [node for node in server.nodes() if any(name in word for name in names for word in node.cmdline())]
+    return [node for node in server.nodes() if any(name in word for name in names for word in node.info["cmdline"])]
 
 
 @contextmanager

@@ -118,7 +118,8 @@ class Deeds:
 
     def _drain(self) -> None:
         """Nodes of a host move to others. Then it takes part again."""
-        name = self._faults.random.choice(sorted(self._hosts.agents))
+        places = self._hosts.places(self._instance_id)
+        name = self._faults.random.choice(sorted({name for names in places.values() for name in names}))
         before = newest_task(self._client, self._instance_id).id
         self._faults.note(f"drain {name}")
         self._hosts.run("hosts", "drain", name)

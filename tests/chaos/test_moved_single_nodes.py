@@ -16,7 +16,7 @@ import pytest
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
 from valkey import Valkey
 
-from agents import AgentProcess, Hosts
+from agents import AgentProcess, Hosts, hosts_on
 from caches import operator_of
 from following_writer import FollowingWriter, at_address
 from host_checks import GET_OVER_SECONDS
@@ -40,15 +40,11 @@ _EVERY = "CHAOS_MINUTES" in os.environ
 
 @pytest.fixture(scope="module")
 def hosts(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    url = postgres.new_database()
-    made = Hosts(url, tmp_path_factory.mktemp("hosts"), ("local", "local"), "--client-grace-seconds", "300")
-    try:
-        with psycopg.connect(url) as connection:
+    folder = tmp_path_factory.mktemp("hosts")
+    with hosts_on(postgres, folder, ("local", "local"), "--client-grace-seconds", "300") as made:
+        with psycopg.connect(made.url) as connection:
             connection.execute(TRIGGER.encode())
         yield made
-    finally:
-        made.clean_up()
-        postgres.drop_database(url)
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,9 @@ def test_a_primary_with_replicas_is_made_and_deleted(page: Page, server: Server)
         accessible(page)
         dialog.get_by_role("button", name="Switch").click()
         expect(panel).to_contain_text("TLS: on, certificate valid until")
+        expect(
+            panel.get_by_role("button", name="Change whitelist")
+        ).to_be_enabled()  # else the link is about to be replaced
         with page.expect_download() as download:
             panel.get_by_role("link", name="CA certificate").click()
         assert download.value.suggested_filename == "ca.zip"

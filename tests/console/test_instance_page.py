@@ -23,6 +23,24 @@ def test_hosts_are_shown_with_the_nodes_of_the_project(page: Page, cluster: tupl
     accessible(page)
 
 
+def test_a_click_on_content_that_is_replaced_meanwhile_is_not_lost(page: Page) -> None:
+    show_in_box = """async (text) => {
+        const { h, show } = await import("/console/dom.js");
+        window.clicks ??= [];
+        window.box ??= document.querySelector("main").appendChild(h("div"));
+        show(window.box, h("button", { onclick: () => window.clicks.push(text) }, text));
+    }"""
+    page.evaluate(show_in_box, "first")
+    page.get_by_role("button", name="first").hover()
+    page.mouse.down()
+    page.evaluate(show_in_box, "second")
+    page.evaluate(show_in_box, "third")
+    page.mouse.up()
+    expect(page.get_by_role("button", name="third")).to_be_visible()
+    assert page.evaluate("window.clicks") == ["first"]
+    expect(page.get_by_role("button", name=re.compile("first|second"))).to_have_count(0)
+
+
 def test_servers_are_shown_with_their_latest_reports(page: Page, picture: Picture) -> None:
     page.get_by_role("link", name="Servers").click()
     servers = page.get_by_role("table", name="Servers")
@@ -165,7 +183,7 @@ def test_a_dead_node_shows(page: Page, server: Server, cluster: tuple[Any, str])
     expect(inactive).to_have_count(0)
     _, shown = server.call("GET", f"instances/{instance_id}/logical-nodes")
     own = {found["node_id"] for found in shown["nodes"]}
-    node = next(process for process in server.nodes() if any(name in " ".join(process.cmdline()) for name in own))
+    node = next(process for process in server.nodes() if any(name in " ".join(process.info["cmdline"]) for name in own))
     node.suspend()
     try:
         expect(inactive).to_have_count(1)

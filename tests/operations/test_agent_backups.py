@@ -16,7 +16,7 @@ from test_past_backups import offered, past, write_log
 from valkey import Valkey
 from valkey.cluster import ValkeyCluster
 
-from agents import AgentProcess, Hosts
+from agents import AgentProcess, Hosts, hosts_on
 from backup_files import finished, requested
 from bucket import SECRET, access_to, bucket_service
 from caches import cache, load, operator_of, present
@@ -39,16 +39,11 @@ STORAGE = "s3://bucket/caches"
 @pytest.fixture(scope="module")
 def hosts(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     """A server and two agents, with a bucket for their backups."""
-    url = postgres.new_database()
     with bucket_service() as endpoint, pytest.MonkeyPatch.context() as patch:
         for name, value in access_to(endpoint).items():
             patch.setenv(name, value)
-        made = Hosts(url, tmp_path_factory.mktemp("hosts"), AWAY, "--backup-storage", STORAGE)
-        try:
+        with hosts_on(postgres, tmp_path_factory.mktemp("hosts"), AWAY, "--backup-storage", STORAGE) as made:
             yield made
-        finally:
-            made.clean_up()
-    postgres.drop_database(url)
 
 
 def kept(hosts: Hosts, *prefixes: str) -> list[Path]:

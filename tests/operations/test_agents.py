@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from test_restart import restart
 
-from agents import VARIABLE, Hosts
+from agents import VARIABLE, Hosts, hosts_on
 from caches import cache, load, present
 from migrating import migrate, reaches
 from outside_server import PASSWORD as SOURCE_PASSWORD
@@ -25,13 +25,8 @@ KEYS = 20_000
 
 @pytest.fixture
 def hosts(postgres: PostgresServer, tmp_path: Path) -> Iterator[Hosts]:
-    url = postgres.new_database()
-    made = Hosts(url, tmp_path)
-    try:
+    with hosts_on(postgres, tmp_path, ("az2", "az3")) as made:
         yield made
-    finally:
-        made.clean_up()
-        postgres.drop_database(url)
 
 
 def stored_texts(url: str) -> str:

@@ -9,12 +9,14 @@ from test_resize_plan import cluster, flavor, observation
 
 from busy_nodes import control
 from caches import cache, load, present
-from cachewright.model.tasks import MigrationMode
+from cachewright.model.tasks import MigrationMode, Step, SubStep
 from cachewright.operations.actions import child_processes
 from cachewright.operations.actions.child_processes import wait_for_child
 from cachewright.operations.resize.cost_model import MOVE, Host
 from cachewright.operations.resize.plan import NONE_NAMED, decide
 from cachewright.operations.resize.steps import steps
+from cachewright.tasks.plan import effort
+from cachewright.tasks.progress import estimate
 from cachewright.valkey.migration.background_child import ChildStatus
 from sdk_calls import created, ended, progress, resize
 from serving import Server, until
@@ -72,11 +74,43 @@ async def test_a_child_that_has_saved_all_keys_has_none_left_to_count(monkeypatc
     monkeypatch.setattr(child_processes, "child_status", child_status)
     measured: list[object] = []
     step: Any = SimpleNamespace(
-        measure=lambda **values: measured.append(values), end_wait=lambda: None, raise_if_cancelled=lambda: None
+        sub_step=SimpleNamespace(work=effort("n", unit="keys", total=1000, seconds=3)),
+        measure=lambda **values: measured.append(values),
+        end_wait=lambda: None,
+        raise_if_cancelled=lambda: None,
     )
     await child_processes._follow(step, node_at(1, 2), cast(Any, None), 0.5)
     assert measured == []
     assert list(statuses) == [], "it waits until the child has ended"
+
+
+async def test_keys_that_a_child_has_not_reported_yet_mean_no_slowness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child with few large keys reports only a part of them, and after seconds."""
+    reports = [ChildStatus("a background save of node n", keys=1500, saved=saved) for saved in (0, 0, 1024)]
+    left = iter([*reports, None])
+
+    async def child_status(*_: object) -> ChildStatus | None:
+        return next(left)
+
+    monkeypatch.setattr(child_processes, "child_status", child_status)
+    work = effort("n", unit="keys", total=1500, seconds=4)
+    seen: list[dict[str, float]] = []
+    step: Any = SimpleNamespace(
+        sub_step=SimpleNamespace(work=work),
+        measure=lambda *, detail, **values: seen.append(values),
+        end_wait=lambda: None,
+        raise_if_cancelled=lambda: None,
+    )
+    await child_processes._follow(step, node_at(1, 2), cast(Any, None), 1.0)
+    assert [round(values["uncounted"]) for values in seen] == [1024, 1024, 1500 - 1024]
+    assert seen[2]["done"] == pytest.approx(1024)
+    child = SubStep(
+        id="c", name=NAME, action=wait_for_child.name, arguments={}, work=work, status="EXECUTING", begin_time=0
+    )
+    silent = replace(child, uncounted=seen[0]["uncounted"], uncounted_at=0)
+    shown = estimate([Step(id="s", name="Data migration.", status="EXECUTING", sub_steps=(silent,))], 2500)
+    assert shown.remaining_seconds == pytest.approx(1.5)
+    assert shown.percent < 50, "no key is reported"
 
 
 @pytest.fixture

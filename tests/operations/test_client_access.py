@@ -95,13 +95,14 @@ def allow(client: Any, instance_id: str, *addresses: str) -> None:
 
 def proxy(server: Server, name: str) -> psutil.Process:
     """The process whose command line contains `name`: the id of an instance or of a node."""
-    return next(process for process in server.nodes() if any(name in word for word in process.cmdline()))
+    return next(process for process in server.nodes() if any(name in word for word in process.info["cmdline"]))
 
 
 def runs_another(server: Server, instance_id: str, pid: int) -> bool:
     """Whether the instance has a proxy that is not the process `pid`."""
     return any(
-        process.pid != pid and any(instance_id in word for word in process.cmdline()) for process in server.nodes()
+        process.pid != pid and any(instance_id in word for word in process.info["cmdline"])
+        for process in server.nodes()
     )
 
 

@@ -78,7 +78,8 @@ def serving(database: Database) -> tuple[str, list[str], list[str]]:
         running = sorted(instances.should_run_in(connection, {"RUNNING"}))
         assert sorted(node.id for node in instances.nodes_that_should_run(connection)) == running
         listed = instances.nodes_by_host(connection, "p").values()
-        assert {node.id for of_host in listed for node in of_host} == {node.id for node in nodes}
+        on_hosts = {node.id for node in [*nodes, *instances.apart_of(connection, "i")]}
+        assert {node.id for of_host in listed for node in of_host} == on_hosts
         assert {node.id for node in instances.nodes_without_socket(connection)} == {node.id for node in nodes}
     assert instance is not None
     return instance.spec_code, [node.id for node in nodes], running

@@ -47,6 +47,12 @@ def stored(server: Server, instance_id: str) -> dict[str, tuple[str, str, str]]:
         return {row[0]: row[1:] for row in database.execute(query, [instance_id])}
 
 
+def kinds(server: Server, instance_id: str) -> list[str]:
+    """Kinds of the tasks of an instance, also after its deletion."""
+    with closing(sqlite3.connect(server.data_dir / "cachewright.db")) as database:
+        return [kind for (kind,) in database.execute("SELECT kind FROM tasks WHERE instance_id = ?", [instance_id])]
+
+
 def left_behind(server: Server) -> list[str]:
     return [folder.name for folder in (server.data_dir / "nodes").glob("*") if not folder.name.startswith(".")]
 
@@ -113,13 +119,13 @@ def test_a_deletion_cancels_the_running_task(server: Server, started: Started) -
     client = server.client()
     instance_id, task_id = started(server, client)
     delete(client, instance_id)
-    assert show(client, instance_id).status == "DELETING"
-    delete(client, instance_id)
-    tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
-    assert [task.name for task in tasks].count("DeleteInstance") == 1, "another request is another task"
+    shown = server.call("GET", f"instances/{instance_id}")
+    assert shown[0] == 404 or shown[1]["status"] == "DELETING"
+    assert server.call("DELETE", f"instances/{instance_id}")[0] in {204, 404}, "it may have been deleted meanwhile"
     control = server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": "running"})
     assert control[0] in {400, 404}, "the cancelled task can be continued"
     until(lambda: gone(client, instance_id), "the instance is not deleted")
+    assert kinds(server, instance_id).count("delete") == 1, "another request is another task"
     status, code, message = stored(server, instance_id)[task_id]
     assert (status, code) in {("FAILED", "DCS.9005"), ("SUCCESS", None)}
     if started in {paused, below_a_ceiling, paused_before_it_begins}:
@@ -127,6 +133,19 @@ def test_a_deletion_cancels_the_running_task(server: Server, started: Started) -
         assert message.startswith("cancelled: the instance is deleted")
     until(lambda: not server.nodes(), "a node is left")
     assert not left_behind(server)
+
+
+def test_another_request_to_delete_an_instance_starts_no_other_task(server: Server) -> None:
+    client = server.client()
+    instance_id = created(client, 1)
+    with frozen_node(server):
+        delete(client, instance_id)
+        assert show(client, instance_id).status == "DELETING"
+        delete(client, instance_id)
+        tasks = client.list_background_task(ListBackgroundTaskRequest(instance_id=instance_id)).tasks
+        assert [task.name for task in tasks].count("DeleteInstance") == 1
+        until(lambda: gone(client, instance_id), "the instance is not deleted")
+    until(lambda: not server.nodes(), "a node is left")
 
 
 @pytest.mark.parametrize("started", UNINTERRUPTED)

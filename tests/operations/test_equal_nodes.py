@@ -177,7 +177,7 @@ def test_functions_are_there_after_a_replica_was_rebuilt(pair: tuple[Server, Any
     with all_nodes(server) as nodes:
         _, replica = with_role(nodes, b"slave").popitem()
         node_id = replica.execute_command("CLUSTER MYID").decode()
-        process = next(p for p in server.nodes() if any(node_id in word for word in p.cmdline()))
+        process = next(p for p in server.nodes() if any(node_id in word for word in p.info["cmdline"]))
     process.suspend()  # it is not started again before its files are gone
     shutil.rmtree(server.data_dir / "nodes" / node_id / "appendonlydir")
     process.kill()

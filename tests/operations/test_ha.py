@@ -171,7 +171,7 @@ def test_an_ha_instance_from_its_creation_to_its_end(own_server: Server) -> None
 
     # a restart under writes: a replica takes over, no acknowledged write is lost, and the address stays
     before = primary(client, instance_id)
-    pids = {process.pid for process in own_server.nodes() if "valkey.conf" in " ".join(process.cmdline())}
+    pids = {process.pid for process in own_server.nodes() if "valkey.conf" in " ".join(process.info["cmdline"])}
     with Writer(client, instance_id) as writer:
         writer.wait_for(100)
         task_id = restart(client, instance_id)
@@ -278,14 +278,17 @@ def test_an_ha_instance_recovers_from_kills_under_writes(own_server: Server) -> 
     own_server.kill()
     for process in own_server.nodes():
         process.kill()
-    damaged = next(own_server.data_dir.glob("sentinels/*/sentinel.conf"))
+    damaged, unfinished, _ = own_server.data_dir.glob("sentinels/*/sentinel.conf")
     damaged.write_text("port 1\n")
+    kept = [line for line in unfinished.read_text().splitlines() if not line.startswith("sentinel auth-")]
+    unfinished.write_text("\n".join([*kept, ""]))  # as after a kill between two commands
     own_server.start()
     client = own_server.client()
     until(lambda: in_sync(own_server, client, instance_id), "not in sync after a restart of the machine")
     until(lambda: reached(client, instance_id), "the address does not lead to the primary")
     assert connected(client, instance_id).get("before") == "restart"
     until(lambda: instance_id in damaged.read_text(), "the damaged sentinel does not watch the instance again")
+    until(lambda: f"auth-pass {instance_id}" in unfinished.read_text(), "a sentinel still lacks its password")
     require_repair_of_primary(own_server, client, instance_id)
 
 

@@ -29,12 +29,13 @@ def loading(memory: int, free: int) -> Any:
 
     host = SimpleNamespace(
         gateways=SimpleNamespace(process=process, start=process),
-        resources=lambda: Resources(memory=memory, memory_free=free, disk_free=0),
+        gateways_dir=Path("/does/not/matter"),
+        own_resources=lambda: Resources(memory=memory, memory_free=free, disk_free=0),
     )
     run: Any = SimpleNamespace(
-        context=SimpleNamespace(host=host),
-        migration=SimpleNamespace(source_files="https://host/dump.rdb"),
-        gateway=lambda number: GATEWAY,
+        context=SimpleNamespace(host=host, streams=None, relays=None),
+        migration=SimpleNamespace(id="m", source_files="https://host/dump.rdb"),
+        instance=SimpleNamespace(control_secret="secret"),
     )
     return ImportFiles(run)
 
@@ -56,7 +57,7 @@ async def test_memory_is_limited_while_a_gateway_does_not_answer(
     monkeypatch.setattr("cachewright.operations.online_migrations.files.end_first", ended_first.append)
     limited: list[int] = []
     monkeypatch.setattr(
-        "cachewright.operations.online_migrations.gateway_limits.limit_process",
+        "cachewright.jobs.migrations.gateway_limits.limit_process",
         lambda pid, *, memory, file: limited.append(memory),
     )
     files = loading(100, free)

@@ -47,7 +47,7 @@ def copies(server: Server, target: str, task_id: str) -> bool:
 
 
 def gateway_of(server: Server) -> psutil.Process | None:
-    found = [process for process in server.nodes() if any("gateways" in word for word in process.cmdline())]
+    found = [process for process in server.nodes() if any("gateways" in word for word in process.info["cmdline"])]
     return found[0] if found else None
 
 
@@ -91,5 +91,5 @@ def test_kills_in_each_phase_of_a_migration(own_server: Server, tmp_path: Path) 
 
 
 def node_of(server: Server) -> psutil.Process | None:
-    found = [process for process in server.nodes() if any("/nodes/" in word for word in process.cmdline())]
+    found = [process for process in server.nodes() if any("/nodes/" in word for word in process.info["cmdline"])]
     return found[0] if found else None

@@ -89,7 +89,7 @@ def test_a_node_whose_port_is_taken_before_its_first_start_gets_another(own_serv
 
 def a_replica(server: Server, caches: ValkeyCluster) -> psutil.Process:
     replicas = [node["node_id"] for node in caches.cluster_nodes().values() if node["master_id"] != "-"]
-    return next(node for node in server.nodes() if any(replicas[0] in word for word in node.cmdline()))
+    return next(node for node in server.nodes() if any(replicas[0] in word for word in node.info["cmdline"]))
 
 
 def chosen_ports(server: Server, instance_id: str) -> list[int]:

@@ -55,7 +55,7 @@ class Scaling:
         return found
 
     def kill(self, node_id: str) -> None:
-        next(node for node in self.server.nodes() if any(node_id in word for word in node.cmdline())).kill()
+        next(node for node in self.server.nodes() if any(node_id in word for word in node.info["cmdline"])).kill()
 
     def require_whole(self) -> None:
         """No slot is open, no key is missing, and the nodes have their usual settings."""

@@ -16,7 +16,7 @@ from huaweicloudsdkdcs.v2 import (
 from valkey import Valkey
 from valkey.exceptions import ConnectionError as Unreachable
 
-from agents import Hosts
+from agents import Hosts, hosts_on
 from caches import cache, load, present
 from postgres_server import PostgresServer
 from sdk_calls import PASSWORD, created, ended, gone, newest_task, progress, show, tasks_of
@@ -30,13 +30,9 @@ LAG_SECONDS = 2.0
 
 @pytest.fixture
 def hosts(postgres: PostgresServer, tmp_path: Path) -> Iterator[Hosts]:
-    url = postgres.new_database()
-    made = Hosts(url, tmp_path, ("local", "local"), "--host-rebuild-seconds", "0", "--client-grace-seconds", "300")
-    try:
+    options = ("--host-rebuild-seconds", "0", "--client-grace-seconds", "300")
+    with hosts_on(postgres, tmp_path, ("local", "local"), *options) as made:
         yield made
-    finally:
-        made.clean_up()
-        postgres.drop_database(url)
 
 
 def roles(client: Any, instance_id: str) -> dict[str, str]:

@@ -124,7 +124,7 @@ def test_killed_processes_and_deletions_in_the_gap(own_server: Server, tmp_path:
         own_server.start()
         client = own_server.client()
         until(lambda: is_ready(own_server, migration_id), "the migration is not ready after the kill of the server")
-        gateways = {p.pid: p for p in own_server.nodes() if any("gateways" in word for word in p.cmdline())}
+        gateways = {p.pid: p for p in own_server.nodes() if any("gateways" in word for word in p.info["cmdline"])}
         assert len(gateways) == 2
         assert SOURCE_PASSWORD not in str([process.cmdline() for process in gateways.values()])
         for path in own_server.data_dir.rglob("*"):
@@ -159,7 +159,7 @@ def test_killed_processes_and_deletions_in_the_gap(own_server: Server, tmp_path:
         client.stop_migration_task_sync(StopMigrationTaskSyncRequest(task_id=migration_id))
         assert migration(client, migration_id).status == "TERMINATED"
         assert inside.dbsize() == 501
-        assert not [p for p in own_server.nodes() if any("gateways" in word for word in p.cmdline())]
+        assert not [p for p in own_server.nodes() if any("gateways" in word for word in p.info["cmdline"])]
         client.delete_migration_task(
             DeleteMigrationTaskRequest(body=DeleteMigrateTaskRequest(task_id_list=[migration_id]))
         )

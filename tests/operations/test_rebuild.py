@@ -79,7 +79,7 @@ def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicated]
 
 
 def process_of(server: Server, node_id: str) -> psutil.Process:
-    return next(node for node in server.nodes() if any(node_id in word for word in node.cmdline()))
+    return next(node for node in server.nodes() if any(node_id in word for word in node.info["cmdline"]))
 
 
 def damage_data(folder: Path) -> None:

@@ -26,7 +26,7 @@ def change(client: Any, instance_id: str, copies: int, **fields: Any) -> str:
 
 
 def process_of(server: Server, node_id: str) -> psutil.Process:
-    return next(node for node in server.nodes() if any(node_id in word for word in node.cmdline()))
+    return next(node for node in server.nodes() if any(node_id in word for word in node.info["cmdline"]))
 
 
 def members(client: Any, instance_id: str) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ def replica_of(caches: ValkeyCluster, node_id: str) -> tuple[str, int]:
 
 
 def process_of(server: Server, node_id: str) -> psutil.Process:
-    return next(node for node in server.nodes() if any(node_id in word for word in node.cmdline()))
+    return next(node for node in server.nodes() if any(node_id in word for word in node.info["cmdline"]))
 
 
 @pytest.mark.parametrize("how", ["asked", "frozen"])

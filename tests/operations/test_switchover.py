@@ -70,7 +70,7 @@ class Replicated(NamedTuple):
         return next(node for node in answer.nodes if node.node_id == node_id)
 
     def process(self, node_id: str) -> psutil.Process:
-        return next(node for node in self.server.nodes() if any(node_id in word for word in node.cmdline()))
+        return next(node for node in self.server.nodes() if any(node_id in word for word in node.info["cmdline"]))
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,15 @@ def test_nodes_with_tls_move_to_hosts_with_tls_alone() -> None:
     assert {move.node.instance_id for move in rebalance(there, secured)} == {"j"}
 
 
+def test_stopped_nodes_stay_and_their_copies_keep_away() -> None:
+    nodes = [node("i", shard, 0, "h1") for shard in range(4)]
+    stopped = [msgspec.structs.replace(one, should_run=one.shard > 1) for one in nodes]
+    zones = {"h1": "a", "h2": "a"}
+    assert {move.node.shard for move in rebalance(uses(stopped, zones), stopped)} == {2, 3}
+    beside = [msgspec.structs.replace(node("i", shard, 1, "h2"), should_run=False) for shard in (2, 3)]
+    assert rebalance(uses(stopped + beside, zones), stopped + beside) == []
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.sampled_from(["h1", "h2", "h3"])), max_size=12),
     st.dictionaries(st.sampled_from(["h1", "h2", "h3"]), st.sampled_from("ab"), min_size=1),

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachewright.model.hosts import HostState
+from cachewright.model.hosts import HostRecord, HostReport, HostState
 from cachewright.model.sentinels import FLEET, Sentinel
+from cachewright.operations.sentinel_places import sentinel_hosts
 from cachewright.placement.sentinels import SentinelHost, SentinelMove, first_hosts, next_move
 
 NAMES = ["local", "h2", "h3", "h4"]
@@ -162,6 +163,29 @@ def test_a_crowded_sentinel_that_does_not_answer_stays() -> None:
     hosts = by_name(host("local"), host("h2", reports=False), host("h3"))
     assert next_move(fleet("local", "h2", "h2"), hosts, ADDRESS, {"s0"}) is None
     assert next_move(fleet("local", "h2", "h2"), hosts, ADDRESS, {"s0", "s1"}) is not None
+
+
+REPORT = HostReport(release="1", cpus=1, memory=1, memory_free=1, disk_free=1, runs_sentinels=True)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_sentinels_with_tls_run_on_hosts_with_tls_alone(tls: bool) -> None:
+    reports = {"local": None, "h2": REPORT, "h3": msgspec.structs.replace(REPORT, tls=True)}
+    records = [
+        HostRecord(
+            name=name,
+            address=f"10.0.0.{number}",
+            zone="local",
+            state="active",
+            created_at=1,
+            report=report,
+        )
+        for number, (name, report) in enumerate(reports.items(), start=1)
+    ]
+    found = sentinel_hosts(records, ADDRESS, reports.keys(), tls=tls, together=False)
+    able = {name for name, each in found.items() if each.runs_sentinels}
+    assert able == ({"h3"} if tls else {"local", "h2", "h3"})
+    assert next_move(fleet("h2"), found, ADDRESS, {"s0"}) == (SentinelMove(*fleet("h2"), "h3") if tls else None)
 
 
 @given(

@@ -1,6 +1,7 @@
 """Speeds that finished tasks teach."""
 
 import math
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from cachewright.model.tasks import Step, SubStep, Task, Work
 from cachewright.store import throughput
-from cachewright.tasks.learning import Speed, learn, load, updated, with_speeds
+from cachewright.tasks.learning import Speed, expected, learn, load, updated, with_speeds
 from cachewright.tasks.progress import planned_seconds
 from database_fixtures import a_task, new_database
 
@@ -90,6 +91,55 @@ def test_work_that_was_never_measured_has_the_speed_of_its_action(tmp_path: Path
         None,
         None,
     ]
+
+
+def test_other_work_of_an_instance_differs_from_the_installation_as_its_measured_work_does(tmp_path: Path) -> None:
+    with closing(new_database(tmp_path)) as database:
+        with database.write() as connection:
+            for rate, took_ms in (("move: out", 10_000), ("move: in", 5_000), ("stop: all", 1_000)):
+                learn(connection, finished(plan(10.0, rate), took_ms))
+            learn(connection, msgspec.structs.replace(finished(plan(10.0, "move: out"), 2_500), instance_id="quick"))
+        with database.read() as connection:
+            rates = "move: out", "move: in", "stop: all", "move: new"
+            quick = {rate: load(connection, plan(1.0, rate), "quick")[rate].value for rate in rates}
+            other = {rate: load(connection, plan(1.0, rate), "other")[rate].value for rate in rates}
+    ratio = quick["move: out"] / other["move: out"]
+    assert ratio > 1.5
+    assert quick["move: in"] == pytest.approx(other["move: in"] * ratio)
+    assert quick["stop: all"] == other["stop: all"]
+    assert quick["move: new"] > other["move: new"]
+
+
+def test_work_of_the_same_name_up_to_a_comma_is_the_most_similar() -> None:
+    shared = {"move: small, new target": Speed(2.0), "move: large": Speed(8.0), "stop: all": Speed(32.0)}
+    own = {"move: small, new target": Speed(1.0), "move: large": Speed(16.0)}
+
+    def value(rate: str, own: Mapping[str, Speed]) -> float | None:
+        speed = expected(rate, own, shared)
+        return speed.value if speed else None
+
+    assert value("move: small", {}) == pytest.approx(2.0)
+    assert value("move: small", own) == pytest.approx(1.0)
+    assert value("move: large, new target", own) == pytest.approx(16.0)
+    assert value("move: other", {}) == pytest.approx(4.0)
+    assert value("move: other", own) == pytest.approx(4.0)
+    assert value("move", own) is None
+    assert value("stop", own) is None
+
+
+def test_equal_tasks_of_one_instance_do_not_make_the_plan_of_another_trustworthy(tmp_path: Path) -> None:
+    with closing(new_database(tmp_path)) as database:
+        with database.write() as connection:
+            for _ in range(10):
+                learn(connection, finished(plan(10.0), 10_000))
+        with database.read() as connection:
+            own, other = (load(connection, plan(1.0), name)["move"] for name in (a_task().instance_id, "other"))
+        assert own.evidence > 5 * other.evidence
+        with database.write() as connection:
+            for number in range(10):
+                learn(connection, msgspec.structs.replace(finished(plan(10.0), 10_000), instance_id=str(number)))
+        with database.read() as connection:
+            assert load(connection, plan(1.0), "other")["move"].evidence > 5 * other.evidence
 
 
 def test_a_plan_with_a_learned_speed_teaches_the_same(tmp_path: Path) -> None:

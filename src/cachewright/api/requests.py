@@ -11,6 +11,7 @@ from litestar.types import HTTPScope
 
 from cachewright import errors
 from cachewright.api.auth.authorization import IDENTITY
+from cachewright.api.schemas.forms import FORMS
 from cachewright.api.schemas.tasks import ListQuery
 from cachewright.errors import ERRORS, ApiError
 from cachewright.model.identity import Identity, Principal
@@ -225,7 +226,8 @@ def _shape_error(error: msgspec.ValidationError, codes: dict[str, str]) -> ApiEr
     if missing:
         prefix = f"{where[1]}." if where and where[1] else ""
         return _field_error(prefix + missing[1], "it is missing", codes)
-    return _field_error(where[1] if where else "request", reason, codes)
+    form = next((form for pattern, form in FORMS.items() if reason.endswith(f"matching regex {pattern!r}")), "")
+    return _field_error(where[1] if where else "request", form or reason, codes)
 
 
 def _field_error(field: str, reason: str, codes: dict[str, str]) -> ApiError:

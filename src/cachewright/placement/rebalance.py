@@ -42,7 +42,8 @@ class PlannedMove(msgspec.Struct, frozen=True, kw_only=True):
 
 def rebalance(hosts: Iterable[HostUse], nodes: Sequence[Node]) -> list[PlannedMove]:
     """Return moves. Each takes a node from a host to one that has a smaller share of its memory allocated, also
-    with that node. A node stays in its zone, moves at most once, and never joins another copy of its shard.
+    with that node. A node stays in its zone, moves at most once, and never joins another copy of its shard. One that is
+    stopped does not move, because it copies no data.
 
     :param nodes: all nodes of instances that can move.
     """
@@ -69,7 +70,7 @@ def _best(
     best: tuple[float, str, PlannedMove] | None = None
     for node in nodes:
         source = uses.get(node.host_name)
-        if source is None or node.id in moved:
+        if source is None or node.id in moved or not node.should_run:
             continue
         for target in uses.values():
             move = PlannedMove(node=node, to=target.name)

@@ -86,7 +86,7 @@ class ClientAccess(msgspec.Struct, frozen=True):
         """Return the certificate by which clients verify instances, PEM. It is public. Raises ApiError DCS.4001 before
         the first instance with TLS."""
         with self.database.read() as connection:
-            authority = authorities.find(connection)
+            authority = authorities.find(connection, "clients")
         if authority is None:
             raise ApiError(errors.URL_NOT_FOUND)
         return authority_certificate(authority)

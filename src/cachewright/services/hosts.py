@@ -21,7 +21,7 @@ from cachewright.operations.move_nodes import MOVE_NODES, immovable
 from cachewright.operations.requests import MoveCause
 from cachewright.services.accounts import InvalidInput
 from cachewright.services.host_traffic import HostTraffic, traffic
-from cachewright.store import hosts, instances, sentinels, task_controls, tasks
+from cachewright.store import hosts, instances, sentinels, server_records, task_controls, tasks
 from cachewright.store.database import Database
 from cachewright.topologies import TOPOLOGIES
 from cachewright.topologies.topology import Topology
@@ -84,7 +84,7 @@ class HostQueries(msgspec.Struct, frozen=True):
             use = node_placement.allocated_by_host(connection)
             counts = hosts.node_counts(connection)
             own = instances.nodes_by_host(connection, principal.project_id)
-            moving, every = _moving(connection), hosts.every(connection)
+            leaving_now, every = moving(connection), hosts.every(connection)
             between = traffic(connection, every)
             return [
                 HostDetails(
@@ -93,7 +93,7 @@ class HostQueries(msgspec.Struct, frozen=True):
                     own_nodes=own.get(record.name, ()),
                     allocated=use[record.name].host_memory if record.name in use else 0,
                     memory=limits.memory_of(record.name),
-                    moving=moving[record.name],
+                    moving=leaving_now[record.name],
                     unreached=unreached.get(record.name, 0),
                     traffic=between.get(record.name),
                 )
@@ -101,12 +101,13 @@ class HostQueries(msgspec.Struct, frozen=True):
             ]
 
 
-def _moving(connection: sa.Connection) -> Counter[str]:
-    """Return the number of nodes, by host, that unfinished tasks move to others."""
+def moving(connection: sa.Connection) -> Counter[str]:
+    """Return the number of nodes, by host, that unfinished tasks move to others. Those that were replaced and are apart
+    count until they are removed, as they do among the nodes of the host."""
     found: Counter[str] = Counter()
     for task in tasks.active_of_kind(connection, MOVE_NODES.kind):
         moved = MOVE_NODES.params_of(task).node_ids
-        nodes = instances.nodes_of(connection, task.instance_id)
+        nodes = [*instances.nodes_of(connection, task.instance_id), *instances.apart_of(connection, task.instance_id)]
         found.update(node.host_name for node in nodes if node.id in moved)
     return found
 
@@ -198,14 +199,17 @@ def leaving(connection: sa.Connection, name: str) -> dict[str, tuple[int, str]]:
     moves them now; empty while one does, or soon will. Nodes that are apart count: the task that left them removes
     them."""
     stays = staying(connection, name)
+    host, now = require(connection, name), server_records.now(connection)
+    is_silent = name != EMBEDDED and silent_seconds(host, now) is not None
     return {
-        instance_id: (len(nodes), _obstacle(connection, instance_id, nodes))
+        instance_id: (len(nodes), _obstacle(connection, instance_id, nodes, silent=name if is_silent else ""))
         for instance_id, nodes in _nodes_on(connection, name).items()
         if instance_id not in stays
     }
 
 
-def _obstacle(connection: sa.Connection, instance_id: str, nodes: Sequence[Node]) -> str:
+def _obstacle(connection: sa.Connection, instance_id: str, nodes: Sequence[Node], *, silent: str) -> str:
+    """:param silent: name of the host of the nodes, if it does not report."""
     instance, unfinished = instances.find(connection, instance_id), tasks.active_of(connection, instance_id)
     if any(task_controls.get(connection, task.id).state == "paused" for task in unfinished):
         return "its task is paused"
@@ -215,6 +219,8 @@ def _obstacle(connection: sa.Connection, instance_id: str, nodes: Sequence[Node]
         return f"it is {instance.status}"
     if stopped := [node.id for node in nodes if not (node.should_run or node.apart)]:
         return f"node {stopped[0]} is stopped; start it"
+    if silent:
+        return f"host {silent} does not report"
     _, earlier = tasks.of_kind(connection, instance_id, MOVE_NODES.kind, offset=0, limit=1)
     return earlier[0].message if earlier and earlier[0].status == "FAILED" else ""
 

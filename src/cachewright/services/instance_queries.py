@@ -107,7 +107,8 @@ class InstanceQueries:
             if not topology_of(instance.spec_code).has_sentinel:
                 raise ApiError(errors.NOT_PRIMARY_STANDBY)
             is_offered = offers_sentinels(instance, instances.nodes_of(connection, instance_id))
-            return sentinels.fleet(connection) if is_offered else []
+            fleet = sentinels.fleet(connection) if is_offered else []
+            return [sentinel for sentinel in fleet if not sentinel.has_tls]
 
     def page(
         self, principal: Principal, wanted: InstanceFilter, *, offset: int, limit: int

@@ -29,6 +29,7 @@ from cachewright.services.templates import template_of
 from cachewright.store import hosts, instances
 from cachewright.store.database import Database
 from cachewright.topologies import layout, topology_of
+from cachewright.topologies.topology import Topology
 from cachewright.valkey.certificates import new_authority
 
 _SECRET_BYTES = 32
@@ -58,7 +59,8 @@ class InstanceService(msgspec.Struct, frozen=True):
         content = request.content
         room = room_for_new(request.flavor, len(request.names), content.size if content else 0)
         ids = [str(uuid.uuid4()) for _ in request.names]
-        is_cluster = topology_of(request.flavor.spec_code).is_cluster
+        topology = topology_of(request.flavor.spec_code)
+        is_cluster = topology.is_cluster
         with_proxy = self._has_proxy(request, has_tls=any(host.tls for host in limits.hosts.values()))
         only = self._hosts_of(request)
         on_loopback = with_proxy and only == node_placement.HERE and not is_loopback(self.host.address)
@@ -75,7 +77,9 @@ class InstanceService(msgspec.Struct, frozen=True):
             _require_zones_of(connection, only, zones)
             every, needs_tls = [node for own in new for node in own], is_cluster and request.enable_ssl
             placed = node_placement.place(connection, limits, every, zones, only=only, tls=needs_tls)
-        tls = is_cluster and all(limits.hosts[node.host_name].tls for node in placed)
+            stays_here = only == node_placement.HERE or len(hosts.without_reports(connection)) == 1
+        has_use = may_encrypt(topology, stays_here=stays_here, with_proxy=with_proxy)
+        tls = has_use and all(limits.hosts[node.host_name].tls for node in placed)
         nodes = [placed[begin : begin + len(new[0])] for begin in range(0, len(placed), len(new[0]))]
         addresses = [
             address
@@ -156,6 +160,13 @@ class InstanceService(msgspec.Struct, frozen=True):
         return self.host.has_haproxy and (topology.has_sentinel or request.enable_ssl)
 
 
+def may_encrypt(topology: Topology, *, stays_here: bool, with_proxy: bool) -> bool:
+    """Whether nodes get TLS between them if their hosts have it. Those of a cluster always do, because its bus has no
+    password. The others do if they may be on several hosts, unless clients ask sentinels for the primary, because there
+    is no proxy: sentinels would name the port for TLS, which needs a certificate."""
+    return topology.is_cluster or (not stays_here and (with_proxy or not topology.has_sentinel))
+
+
 def _require_zones_of(connection: sa.Connection, only: Collection[str] | None, zones: Sequence[str]) -> None:
     """Raise ApiError DCS.4042 if a zone does not exist, DCS.4062 if it has none of the hosts `only` that can run the
     instance."""
@@ -202,6 +213,9 @@ def _add(
     :param place: address and port for clients.
     """
     now = now_ms()
+    is_cluster = topology_of(request.flavor.spec_code).is_cluster
+    if node_ca is not None and not is_cluster:
+        node_ca = client_certificates.known_to_sentinels(connection, node_ca)
     instance = Instance(
         id=nodes[0].instance_id,
         project_id=principal.project_id,
@@ -225,7 +239,7 @@ def _add(
     if request.enable_ssl:
         certificate = client_certificates.of_instance(connection, instance)
         instance = msgspec.structs.replace(instance, server_certificate=certificate)
-        nodes = [msgspec.structs.replace(node, client_tls=node_ca is not None) for node in nodes]
+        nodes = [msgspec.structs.replace(node, client_tls=is_cluster) for node in nodes]
     instances.add(connection, instance)
     instances.add_nodes(connection, nodes)
     return instance, add_task(connection, CREATE, principal, instance, CREATE.validate(instance, nodes, request))

@@ -9,7 +9,6 @@ import msgspec
 
 from cachewright.errors import ApiError
 from cachewright.hosts.host import CONFIG
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
@@ -22,6 +21,7 @@ from cachewright.services.tasks import TaskService
 from cachewright.store import instances
 from cachewright.topologies import topology_of
 from cachewright.valkey import node_control
+from cachewright.valkey.access import can_close_all_ports
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 
 
@@ -62,7 +62,7 @@ class SwitchoverService(msgspec.Struct, frozen=True):
         instance, node = await self.tasks.threads.change(principal.project_id, store)
         if context.database.claim.is_held and await context.host.has_file(node.id, CONFIG):
             await context.host.write_files(node.id, await context.files(instance, node))
-            if topology_of(instance.spec_code).has_sentinel and node.host_name != EMBEDDED:
+            if topology_of(instance.spec_code).has_sentinel and not can_close_all_ports(node):
                 return  # it may lack data since its start: the enforcement sets the priority when it may take over
             with suppress(*NODE_GONE, NodeRefused):
                 await node_control.set_priority(node, context.access(instance))

@@ -153,6 +153,9 @@ class StepContext:
     def is_cancelled(self) -> bool:
         return self._recorder.control.is_cancelled
 
+    def is_paused(self) -> bool:
+        return self._recorder.control.state == "paused"
+
     def one_batch_at_a_time(self) -> bool:
         """Whether `wait_until_allowed` must be called before each small part of the work: latency has a ceiling."""
         return self._recorder.control.latency_ceiling_ms is not None

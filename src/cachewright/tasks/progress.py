@@ -26,7 +26,7 @@ from cachewright.tasks.waits import limited_ms, waited_ms
 NOISE = 0.08
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
 
-_CHANGE_A_SECOND, _ONE_CHANGE_SECONDS = 0.4, 0.25
+_CHANGE_A_SECOND, _ONE_CHANGE_SECONDS = 0.3, 0.25
 """Largest change of the shown end in a second, as a share of the duration, and the time for which one change counts."""
 
 _LEAST_SPREAD_SECONDS = 0.15
@@ -84,7 +84,7 @@ def estimate(
 
 
 def settled(current: Estimate, before: float, passed: float, elapsed: float, *, worked: bool = True) -> Estimate:
-    """Return the estimate to show. Its end differs from the one that was shown before by at most 40 % of the duration a
+    """Return the estimate to show. Its end differs from the one that was shown before by at most 30 % of the duration a
     second. Counters increase in steps, so a large change may be temporary; a lasting one is shown within seconds.
 
     :param before: remaining seconds that were shown `passed` seconds ago.

@@ -20,12 +20,12 @@ from prometheus_client import (
 from prometheus_client.core import Metric
 
 import cachewright
+from cachewright.jobs.migrations.figures import following_figures
 from cachewright.model.tasks import ENDED, UNFINISHED, Task
 from cachewright.model.write_logs import ATTRIBUTE
 from cachewright.operations import OPERATIONS
 from cachewright.operations.actions.slots import move_slots
 from cachewright.operations.backup import BACKUP
-from cachewright.operations.online_migrations.following import following_figures
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
 from cachewright.services.host_traffic import traffic
 from cachewright.services.servers import overview

@@ -88,9 +88,4 @@ def _node(
 
 def placed(nodes: Sequence[Node], ports: Sequence[NodePorts]) -> list[Node]:
     """Return the nodes with these ports and their addresses, which are in the same order."""
-    return [
-        msgspec.structs.replace(
-            node, host=of_node.address, port=of_node.client, bus_port=of_node.bus, tls_port=of_node.tls
-        )
-        for node, of_node in zip(nodes, ports, strict=True)
-    ]
+    return [msgspec.structs.replace(node, **own.columns) for node, own in zip(nodes, ports, strict=True)]

@@ -26,7 +26,7 @@ class Topology(Protocol):
 
     :ivar cache_mode: the cloud's name of the kind, which is the second word of its spec codes.
     :ivar databases: number of databases that clients can select.
-    :ivar is_cluster: whether nodes form a cluster of Valkey, with a bus, slots and TLS between them.
+    :ivar is_cluster: whether nodes form a cluster of Valkey, with a bus and slots.
     :ivar has_sentinel: whether Sentinel watches the nodes. It changes their roles, and rewrites their valkey.conf.
     :ivar hold_seconds: time after the start of a former primary in which Valkey serves no clients.
     """

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from cachewright.api.schemas import forms
 from cachewright.api.schemas.instance_bodies import Description
 from cachewright.model.accounts import Account, AccountRole, AccountStatus
 from cachewright.model.instances import Instance
@@ -50,7 +51,7 @@ class PasswordReset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountBody(msgspec.Struct, frozen=True, kw_only=True):
-    account_name: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{0,63}\Z")]
+    account_name: Annotated[str, msgspec.Meta(pattern=forms.ACCOUNT_NAME)]
     account_role: AccountRole
     account_password: _Password
     description: Description = ""

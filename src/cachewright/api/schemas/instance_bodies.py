@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from cachewright.api.schemas import forms
 from cachewright.api.schemas.backup_policies import PolicyBody
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
 
@@ -13,7 +14,7 @@ MOST_TAGS = 20
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 OptionalText = Annotated[str, msgspec.Meta(max_length=128)] | None
 NodeNames = Annotated[list[_Text], msgspec.Meta(max_length=1000)]
-Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{3,63}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=forms.NAME)]
 Description = Annotated[str, msgspec.Meta(max_length=1024)]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from cachewright.api.schemas import iso
+from cachewright.api.schemas import forms, iso
 from cachewright.api.schemas.key_scans import STATUS, ScanStatus
 from cachewright.api.schemas.paging import Limit, Offset
 from cachewright.flavors import parse
@@ -14,7 +14,7 @@ from cachewright.model.key_analyses import FoundKey, Subject
 from cachewright.model.scan_schedules import DailySchedule, ScanType, daily_schedule_of
 from cachewright.services.key_analyses import AnalysisRecord
 
-_Time = Annotated[str, msgspec.Meta(pattern=r"\A([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
+_Time = Annotated[str, msgspec.Meta(pattern=forms.HOUR_AND_MINUTE)]
 
 Unit = Literal["byte", "count"]
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from cachewright.api.schemas import forms
 from cachewright.api.schemas.paging import Limit, Offset
 from cachewright.model.online_migrations import LogLevel, Method, ResumeMode
 
@@ -14,7 +15,7 @@ _Url = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 _Certificates = Annotated[str, msgspec.Meta(max_length=64 * 1024)]
 _Ids = Annotated[list[str], msgspec.Meta(min_length=1, max_length=50)]
 
-MigrationName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z][A-Za-z0-9_-]{1,63}\Z")]
+MigrationName = Annotated[str, msgspec.Meta(pattern=forms.MIGRATION_NAME)]
 
 
 class SourceBody(msgspec.Struct, frozen=True, kw_only=True):

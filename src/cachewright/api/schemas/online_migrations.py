@@ -7,9 +7,9 @@ import msgspec
 
 from cachewright import errors
 from cachewright.api.schemas import iso, rfc3339
+from cachewright.jobs.migrations.figures import INCREMENTAL, following_figures
 from cachewright.model.online_migrations import LogLevel, Method, MigrationEvent, OnlineMigration, ResumeMode
 from cachewright.model.tasks import Task
-from cachewright.operations.online_migrations.following import INCREMENTAL, following_figures
 from cachewright.operations.online_migrations.imports import FULL
 from cachewright.operations.online_migrations.operation import SYNCHRONIZATION
 from cachewright.services.online_migrations import ShownMigration

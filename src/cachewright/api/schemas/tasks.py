@@ -6,12 +6,12 @@ from typing import Annotated
 
 import msgspec
 
-from cachewright.api.schemas import iso
+from cachewright.api.schemas import forms, iso
 from cachewright.api.schemas.paging import Limit, Offset
 from cachewright.model.tasks import UNFINISHED, Step, SubStep, Task
 
 _TEXT_LIMIT = 1024
-_Moment = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{14}\Z")]
+_Moment = Annotated[str, msgspec.Meta(pattern=forms.MOMENT)]
 
 
 class ListQuery(msgspec.Struct, frozen=True):

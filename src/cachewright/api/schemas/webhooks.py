@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from cachewright.api.schemas import iso, rfc3339
+from cachewright.api.schemas import forms, iso, rfc3339
 from cachewright.model.webhooks import Delivery, Webhook
 
 EventType = Literal[
@@ -16,7 +16,7 @@ EventType = Literal[
     "io.cachewright.incident.began",
     "io.cachewright.incident.ended",
 ]
-_Url = Annotated[str, msgspec.Meta(min_length=8, max_length=2048, pattern=r"\Ahttps?://[!-~]+\Z")]
+_Url = Annotated[str, msgspec.Meta(min_length=8, max_length=2048, pattern=forms.WEB_ADDRESS)]
 
 
 class WebhookBody(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
+import msgspec
 import sqlalchemy as sa
 from cyclopts import App, Parameter
 
@@ -115,26 +116,16 @@ def drain(
     """
     with folder.change("dcs:hosts:drain", subject=name) as connection:
         service.set_state(connection, name, "draining")
-        staying, left = service.staying(connection, name), service.leaving(connection, name)
-        fleet, obstacle = leaving_sentinels(connection, name)
-    for instance_id, reason in sorted(staying.items()):
-        print(f"Instance {instance_id} stays: {reason}.")
-    before: Mapping[str, tuple[int, str]] = {}
-    announced = 0
-    while wait and (left or (fleet and not obstacle)):
-        _print_leaving(left, before)
-        if fleet and not obstacle and fleet != announced:
-            print(f"{fleet} sentinels left", flush=True)
-            announced = fleet
+        left = _Drain.read(connection, name)
+    left.print_changes(_Drain())
+    while wait and left.is_leaving:
         time.sleep(_POLL_SECONDS)
         with folder.read() as connection:
-            before, left = left, service.leaving(connection, name)
-            fleet, obstacle = leaving_sentinels(connection, name)
             if service.require(connection, name).state != "draining":
                 sys.exit(f"cachewright: host {name} is not drained any more")
-    if obstacle:
-        print(f"{fleet} sentinels stay: {obstacle}.")
-    if wait and (staying or fleet):
+            before, left = left, _Drain.read(connection, name)
+        left.print_changes(before)
+    if wait and (left.staying or left.sentinels):
         sys.exit(1)
 
 
@@ -204,14 +195,48 @@ def label(
         service.set_zone(connection, name, zone)
 
 
-def _print_leaving(left: Mapping[str, tuple[int, str]], before: Mapping[str, tuple[int, str]]) -> None:
-    """Print what has changed: how many nodes are left, and which instances wait."""
-    count = sum(number for number, _ in left.values())
-    if count != sum(number for number, _ in before.values()):
-        print(f"{count} nodes left", flush=True)
-    for instance_id, (number, obstacle) in sorted(left.items()):
-        if obstacle and before.get(instance_id, (0, ""))[1] != obstacle:
-            print(f"Instance {instance_id} waits with {number} nodes: {obstacle}", flush=True)
+class _Drain(msgspec.Struct, frozen=True):
+    """The state of a drain: what has not left the host.
+
+    :ivar staying: why nodes stay, by the id of their instance.
+    :ivar leaving: number of nodes that leave, and what they wait for, by the id of their instance.
+    :ivar sentinels: number of sentinels.
+    :ivar obstacle: why the sentinels stay; empty if they leave.
+    """
+
+    staying: Mapping[str, str] = {}
+    leaving: Mapping[str, tuple[int, str]] = {}
+    sentinels: int = 0
+    obstacle: str = ""
+
+    @classmethod
+    def read(cls, connection: sa.Connection, name: str) -> "_Drain":
+        staying, leaving = service.staying(connection, name), service.leaving(connection, name)
+        return cls(staying, leaving, *leaving_sentinels(connection, name))
+
+    @property
+    def is_leaving(self) -> bool:
+        return bool(self.leaving or (self.sentinels and not self.obstacle))
+
+    def print_changes(self, before: "_Drain") -> None:
+        """Print what differs from `before`: how many nodes and sentinels are left, which instances wait, what stays."""
+        for instance_id, reason in sorted(self.staying.items()):
+            if before.staying.get(instance_id) != reason:
+                print(f"Instance {instance_id} stays: {reason}.", flush=True)
+        if self.node_count != before.node_count:
+            print(f"{self.node_count} nodes left", flush=True)
+        for instance_id, (number, obstacle) in sorted(self.leaving.items()):
+            if obstacle and before.leaving.get(instance_id, (0, ""))[1] != obstacle:
+                print(f"Instance {instance_id} waits with {number} nodes: {obstacle}", flush=True)
+        if self.obstacle:
+            if self.obstacle != before.obstacle:
+                print(f"{self.sentinels} sentinels stay: {self.obstacle}.", flush=True)
+        elif self.sentinels != before.sentinels:
+            print(f"{self.sentinels} sentinels left", flush=True)
+
+    @property
+    def node_count(self) -> int:
+        return sum(number for number, _ in self.leaving.values())
 
 
 def _require_silent(name: str, folder: DataDirectory) -> int | None:

@@ -29,7 +29,7 @@ def check_valkey(settings: Settings) -> Iterator[Finding]:
         yield Finding("valkey-server", "fail", str(unusable), "Reinstall the package, or use --valkey-binary.")
     else:
         allocator = describe(settings.valkey_binary, settings.jemalloc)
-        tls = "TLS" if has_tls(settings.valkey_binary) else "no TLS, so clusters have none"
+        tls = "TLS" if has_tls(settings.valkey_binary) else "no TLS, so new instances have none between nodes"
         message = f"{version} at {settings.valkey_binary}; {tls}; allocator: {allocator}"
         yield Finding("valkey-server", "ok", message)
     for binary in settings.other_valkey_binaries:

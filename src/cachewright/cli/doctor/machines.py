@@ -87,7 +87,7 @@ def _traffic(between: Mapping[str, HostTraffic]) -> Iterator[Finding]:
             remedy = "Use a private network, or a valkey-server with TLS on that host (Debian: valkey-tools 9.1)."
             yield Finding("traffic", "warn", f"host {name}: {of_host.shown}", remedy)
         elif of_host.plain:
-            remedy = "Restore backups of clusters without TLS into new ones, whose hosts all have it."
+            remedy = "Migrate the data of instances without TLS into new ones, whose hosts all have it."
             yield Finding("traffic", "warn", f"host {name}: {of_host.shown}", remedy)
     if between and all(of_host.has_tls and not of_host.plain for of_host in between.values()):
         yield Finding("traffic", "ok", "encrypted between all hosts")

@@ -24,8 +24,30 @@ function filled(element, attributes, children) {
   return element;
 }
 
+// A click is lost if its element is replaced between press and release. So content under a pressed pointer is replaced after the click.
+const RELEASE_MS = 50; // on touch screens, the click follows the release a moment later
+const deferred = new Map();
+let pressed = null;
+
+addEventListener("pointerdown", (event) => { if (event.button === 0) pressed = event.target; }, true);
+addEventListener("click", () => { pressed = null; }, true);
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(replaceDeferred, RELEASE_MS), true);
+addEventListener("blur", replaceDeferred);
+
+function replaceDeferred() {
+  pressed = null;
+  for (const [element, children] of deferred) replace(element, children);
+  deferred.clear();
+}
+
 /** Replace the content of `element`. A control with the focus keeps it if the new content contains it too. */
 export function show(element, ...children) {
+  deferred.delete(element);
+  if (pressed && element.contains(pressed)) deferred.set(element, children);
+  else replace(element, children);
+}
+
+function replace(element, children) {
   const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   element.replaceChildren(...children.flat(Infinity).filter(Boolean));
   if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
