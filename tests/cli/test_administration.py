@@ -122,6 +122,21 @@ def test_a_password_is_asked_for_without_being_shown(server: Server) -> None:
     assert PASSWORD.encode() not in shown
 
 
+def test_a_password_is_not_read_where_it_would_be_shown(server: Server) -> None:
+    command = [*CACHEWRIGHT, "users", "set-password", "nobody", "--data-dir", str(server.data_dir)]
+    ran = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "cachewright: no terminal to read a secret from; see the options for standard input\n"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

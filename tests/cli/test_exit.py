@@ -85,6 +85,19 @@ print("shown")
     assert (ended.returncode, ended.stdout, ended.stderr) == (status, "shown\n", message)
 
 
+@pytest.mark.integration
+def test_a_reader_of_the_first_lines_alone_sees_no_traceback() -> None:
+    many = f"print('x' * {2**20})"
+    program = f"from cachewright.cli.commands import app, main\napp.command(lambda: {many}, name='write')\nmain()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "write"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as ran:
+        assert ran.stdout is not None
+        assert ran.stderr is not None
+        ran.stdout.close()
+        assert (ran.stderr.read(), ran.wait(60)) == (b"", 1)
+
+
 @pytest.mark.unit
 def test_an_unexpected_error_is_shown_and_fails() -> None:
     ended = run("from cachewright.cli import commands\ncommands.app = lambda words: 1 / 0\ncommands.main()")

@@ -119,7 +119,7 @@ def test_a_resize_is_not_tried_again_where_its_room_is_gone(tmp_path: Path, data
     assert code(services.tasks.retry, WHO, first, task.id) == "DCS.4036"
     with database.write() as connection:
         instances.remove(connection, second)
-    assert services.tasks.retry(WHO, first, task.id).status == "WAITING"
+    assert services.tasks.retry(WHO, first, task.id).task.status == "WAITING"
 
 
 def test_quotas_are_of_one_project(tmp_path: Path, database: Database) -> None:

@@ -227,7 +227,7 @@ def test_control_of_what_is_not_there_is_refused(call: Call, busy: tuple[Server,
     assert "state" in answer["error_msg"]
 
 
-def test_a_resize_begins_in_its_mode_and_keeps_it_when_it_is_tried_again(
+def test_a_resize_keeps_its_mode_and_its_limits_when_it_is_cancelled_and_retried(
     call: Call, busy: tuple[Server, Any, str]
 ) -> None:
     _, client, instance_id = busy
@@ -235,12 +235,16 @@ def test_a_resize_begins_in_its_mode_and_keeps_it_when_it_is_tried_again(
     body = {"spec_code": spec(4), "new_capacity": 4, "migration_mode": "gentle"}
     assert call("POST", f"instances/{instance_id}/resize", body)[0] == 204
     task_id = newest_task(client, instance_id).id
+    limits = {"mode": "gentle", "parallel": 1, "latency_ceiling_ms": 900.0}
+    path = f"instances/{instance_id}/tasks/{task_id}"
     assert record(call, instance_id, task_id)["control"]["mode"] == "gentle"
-    assert call("POST", f"instances/{instance_id}/tasks/{task_id}/cancel")[0] == 200
+    assert call("PUT", f"{path}/control", limits)[0] == 200
+    status, cancelled = call("POST", f"{path}/cancel")
+    assert (status, cancelled["control"]) == (200, limits | {"state": "cancelled"})
     assert ended(client, instance_id, task_id).status == "FAILED"
-    status, _ = call("POST", f"instances/{instance_id}/tasks/{task_id}/retry")
-    assert status == 200
-    assert record(call, instance_id, task_id)["control"]["state"] == "running"
+    status, retried = call("POST", f"{path}/retry")
+    assert (status, retried["control"]) == (200, limits | {"state": "running"})
+    assert record(call, instance_id, task_id)["control"] == retried["control"]
     assert ended(client, instance_id, task_id).status == "SUCCESS"
     assert keys(client, instance_id) == KEYS
 

@@ -116,7 +116,7 @@ def test_it_cannot_be_paused_and_can_be_retried(context: OperationContext, servi
     with context.database.write() as connection:
         ended = tasks.save(connection, ended)
         executable_operations(context)[VERIFY.kind].conclude(connection, ended, recovered=True)
-    assert service.retry(WHO, "i", task.id).attempt == 1
+    assert service.retry(WHO, "i", task.id).task.attempt == 1
     assert instance_of(context.database).status == "VERIFYING"
 
 

@@ -11,6 +11,7 @@ from cachewright.cli.exit import Exit
 from cachewright.client.errors import CommandFailed
 
 _INTERRUPTED = 130
+_UNREAD = 1
 _COMMANDS = (
     ("serve", "start:serve", "Serve the API and run caches on this host."),
     ("agent", "agent:agent", "Run nodes of a server on this host, on a shared PostgreSQL database."),
@@ -66,6 +67,8 @@ def run(words: Sequence[str] | None = None) -> int:
         return failed.exit_code
     except (KeyboardInterrupt, EOFError):
         return _INTERRUPTED
+    except BrokenPipeError:  # `head` and its like read only the first lines
+        return _UNREAD
     except SystemExit as ended:
         if isinstance(ended.code, str):
             print(ended.code, file=sys.stderr)

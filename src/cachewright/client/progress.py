@@ -38,7 +38,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         where = f"slots {self.first_slot}-{self.last_slot} of {self.node_id[:6]}"
         waiting = f"; {self.status}" if self.status else ""
-        moved = f"{self.keys:,}/{self.keys_planned:,} keys, {self.bytes / 1e6:.1f} MB"
+        moved = f"{self.keys:,}/{self.keys_planned:,} keys, {self.bytes / 2**20:.1f} MB"
         return f"{where}: {self.phase}, {moved}{waiting}"
 
 

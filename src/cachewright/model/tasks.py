@@ -196,3 +196,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def run_id(self) -> str:
         """Id of the present attempt."""
         return f"{self.id}.{self.attempt}" if self.attempt else self.id
+
+
+class ControlledTask(msgspec.Struct, frozen=True):
+    """A task with its control settings."""
+
+    task: Task
+    control: Control

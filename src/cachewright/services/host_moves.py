@@ -12,7 +12,7 @@ from cachewright.errors import ApiError
 from cachewright.logs import RARELY
 from cachewright.model.hosts import HostState
 from cachewright.model.identity import Principal
-from cachewright.model.tasks import Control, Task
+from cachewright.model.tasks import Task
 from cachewright.operations.move_nodes import LOST_CAUSES, MOVE_NODES
 from cachewright.operations.requests import MoveCause, MoveRequest, NodeMove
 from cachewright.placement.hosts import misplaced
@@ -84,7 +84,7 @@ class HostMoves(msgspec.Struct, frozen=True):
     def _cancel(self, task: Task) -> None:
         owner = Principal(project_id=task.project_id, user_id="", user_name=_SYSTEM)
         try:
-            self.tasks.control(owner, task.instance_id, task.id, Control(state="cancelled"))
+            self.tasks.cancel(owner, task.instance_id, task.id)
         except ApiError as ended:
             log.debug("task %s is not cancelled: %s", task.id, ended)
 

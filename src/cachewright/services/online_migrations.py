@@ -23,7 +23,7 @@ from cachewright.model.online_migrations import (
     ResumeMode,
     SourceTls,
 )
-from cachewright.model.tasks import ENDED, UNFINISHED, Control, Task
+from cachewright.model.tasks import ENDED, UNFINISHED, Task
 from cachewright.operations.online_migrations.operation import MIGRATE_ONLINE
 from cachewright.services.lookup import instance_of
 from cachewright.services.tasks import TaskService
@@ -133,7 +133,7 @@ class OnlineMigrationService:
         shown = self.get(principal, migration_id)
         if shown.task is None or shown.task.status in ENDED:
             raise ApiError(errors.TASK_STATE_CONFLICT)
-        self._tasks.control(principal, shown.task.instance_id, shown.task.id, Control(state="cancelled"))
+        self._tasks.cancel(principal, shown.task.instance_id, shown.task.id)
         return self.get(principal, migration_id)
 
     async def stopped(self, principal: Principal, migration_id: str, seconds: float) -> None:

@@ -10,7 +10,7 @@ from cachewright import errors
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
-from cachewright.model.tasks import ENDED, Control, Task
+from cachewright.model.tasks import ENDED, ControlledTask, Task
 from cachewright.operations.configure import CONFIGURE
 from cachewright.operations.scan_expired import SCAN_EXPIRED
 from cachewright.services.lookup import instance_of, task_of, task_of_project, task_on_record, with_tasks_before
@@ -20,13 +20,6 @@ from cachewright.store.read_cache import ReadCache
 from cachewright.tasks.estimate_age import at_present
 
 View = TypeVar("View")
-
-
-class ControlledTask(msgspec.Struct, frozen=True):
-    """A task with its control settings."""
-
-    task: Task
-    control: Control
 
 
 class Period(msgspec.Struct, frozen=True):

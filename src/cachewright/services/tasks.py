@@ -16,7 +16,7 @@ from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.identity import Principal
 from cachewright.model.instances import Instance, Node
-from cachewright.model.tasks import ENDED, Control, Task
+from cachewright.model.tasks import ENDED, Control, ControlledTask, Task
 from cachewright.monitoring.node_stats import StatsCollector
 from cachewright.operations import OPERATIONS, acceptance, admission, node_placement
 from cachewright.operations.context import OperationContext
@@ -123,20 +123,34 @@ class TaskService(msgspec.Struct, frozen=True):
         self._require_room(connection, limits, operation, instance, nodes=nodes, params=accepted.params)
         return accepted
 
-    def control(self, principal: Principal, instance_id: str, task_id: str, control: Control) -> Task:
-        """Pause, resume, throttle or cancel a task. Raises ApiError DCS.4957 if it has ended, is not interruptible, or
-        is cancelled already and `control` would continue it.
+    def control(self, principal: Principal, instance_id: str, task_id: str, control: Control) -> ControlledTask:
+        """Pause, resume or throttle a task. Raises ApiError DCS.4957 if it has ended, is cancelled, or is to be paused
+        and not interruptible."""
+        return self._change_control(principal, instance_id, task_id, lambda _: control)
 
-        A cancelled task ends immediately if it waits. If it runs, it ends when the instance is usable again.
+    def cancel(self, principal: Principal, instance_id: str, task_id: str) -> ControlledTask:
+        """Cancel a task. Its other control settings stay, for a retry. Raises ApiError DCS.4957 if it has ended or is
+        not interruptible.
+
+        A task that waits ends immediately, one that runs when the instance is usable again.
         """
+        return self._change_control(
+            principal, instance_id, task_id, lambda control: msgspec.structs.replace(control, state="cancelled")
+        )
+
+    def _change_control(
+        self, principal: Principal, instance_id: str, task_id: str, change: Callable[[Control], Control]
+    ) -> ControlledTask:
         with self.context.database.write() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
+            before = task_controls.get(connection, task_id)
+            control = change(before)
             interrupts = control.state != "running"
             if task.status in ENDED or (interrupts and not OPERATIONS[task.kind].can_interrupt(task)):
                 raise ApiError(errors.TASK_STATE_CONFLICT)
-            if task_controls.get(connection, task_id).is_cancelled:
+            if before.is_cancelled:
                 if control.is_cancelled:
-                    return task
+                    return ControlledTask(task, before)
                 raise ApiError(errors.TASK_STATE_CONFLICT)
             task_controls.put(connection, task_id, control)
             if control.is_cancelled and task.status == "WAITING":
@@ -144,7 +158,7 @@ class TaskService(msgspec.Struct, frozen=True):
             changed = tasks.load(connection, task_id)
             shown = with_tasks_before(connection, changed)
         self.feed.publish(changed)
-        return shown
+        return ControlledTask(shown, control)
 
     def cancel_resize(self, principal: Principal, instance_id: str, task_id: str) -> None:
         """Cancel a resize. Raises ApiError DCS.4957 if the task is of another kind or has ended."""
@@ -152,10 +166,10 @@ class TaskService(msgspec.Struct, frozen=True):
             task = task_of(connection, principal.project_id, instance_id, task_id)
         if task.kind != RESIZE.kind:
             raise ApiError(errors.TASK_STATE_CONFLICT)
-        self.control(principal, instance_id, task_id, Control(state="cancelled"))
+        self.cancel(principal, instance_id, task_id)
 
-    def retry(self, principal: Principal, instance_id: str, task_id: str) -> Task:
-        """Resume a failed task. Finished work is kept, the rest is planned again with the same mode.
+    def retry(self, principal: Principal, instance_id: str, task_id: str) -> ControlledTask:
+        """Resume a failed task. Finished work is kept, the rest is planned again. Mode and limits stay as they were.
 
         Raises ApiError DCS.4957 if the task has not failed or cannot be repeated; DCS.4036, DCS.4039 or DCS.9007 if
         resources or quotas are insufficient; or busy."""
@@ -170,13 +184,16 @@ class TaskService(msgspec.Struct, frozen=True):
             acceptance.require_none_scheduled(operation, tasks.unfinished_of(connection, instance_id))
             nodes = instances.nodes_of(connection, instance_id)
             self._require_room(connection, limits, operation, instance, nodes=nodes, params=operation.params_of(task))
-            mode = task_controls.get(connection, task_id).mode
-            task_controls.put(connection, task_id, Control(mode=mode))
+            former = task_controls.get(connection, task_id)
+            control = msgspec.structs.replace(former, state="running", for_deletion=False)
+            task_controls.put(connection, task_id, control)
             waiting = msgspec.structs.replace(
                 task, status="WAITING", end_time=None, error_code=None, message="", attempt=task.attempt + 1
             )
             dataset = self.statistics.used_memory(instance_id)
-            saved = tasks.save(connection, estimated(connection, operation, waiting, nodes, mode=mode, dataset=dataset))
+            saved = tasks.save(
+                connection, estimated(connection, operation, waiting, nodes, mode=control.mode, dataset=dataset)
+            )
             operation.retried(connection, saved)
             shown = with_tasks_before(connection, saved)
             instances.change(
@@ -184,7 +201,7 @@ class TaskService(msgspec.Struct, frozen=True):
             )
         self.feed.publish(saved)
         self.enqueue(saved)
-        return shown
+        return ControlledTask(shown, control)
 
     def _require_room(
         self,

@@ -109,12 +109,12 @@ def let_go(server: Server, scaling: tuple[Any, str, str]) -> None:
 
 def test_a_scale_is_watched_to_its_end(own_server: Server, scaling: tuple[Any, str, str], terminal: Terminal) -> None:
     client, instance_id, task_id = scaling
-    shown = terminal.until_shown("EXTEND", task_id[:8], "Data migration.", "Slot migration.", " %", "s left")
+    shown = terminal.until_shown("EXTEND", task_id[-8:], "Data migration.", "Slot migration.", " %", "s left")
     assert all(len(line) <= COLUMNS for line in shown.splitlines())
     let_go(own_server, scaling)
     terminal.until_shown("100 %", f"EXTEND {task_id} SUCCESS")
     assert terminal.ended() == 0
-    assert terminal.text.count(task_id[:8]) == 2, "the picture is drawn over, not again and again"
+    assert terminal.text.count(task_id[-8:]) == 2, "the picture is drawn over, not again and again"
     assert progress(client, instance_id, task_id).progress == 100
     assert "keys" in terminal.text
 
@@ -123,7 +123,7 @@ def test_it_goes_on_when_the_server_was_away(
     own_server: Server, scaling: tuple[Any, str, str], terminal: Terminal
 ) -> None:
     client, instance_id, task_id = scaling
-    terminal.until_shown(task_id[:8])
+    terminal.until_shown(task_id[-8:])
     own_server.kill()
     terminal.until_shown("retrying")
     own_server.start()
@@ -137,7 +137,7 @@ def test_it_is_left_by_ctrl_c_and_the_task_goes_on(
     own_server: Server, scaling: tuple[Any, str, str], terminal: Terminal
 ) -> None:
     client, instance_id, task_id = scaling
-    terminal.until_shown(task_id[:8])
+    terminal.until_shown(task_id[-8:])
     os.killpg(terminal.process.pid, signal.SIGINT)
     assert terminal.ended() == 130
     assert "Traceback" not in terminal.text

@@ -89,7 +89,7 @@ class TestTree:
         assert "✓ Resource check." in lines[2]
         assert "FINISH      1.0 s" in lines[2]
         assert "EXECUTING   4.0 s" in lines[3]
-        assert "slots 0-1092 of 9f86d0: handed over, 20,000/20,000 keys, 5.0 MB" in lines[4]
+        assert "slots 0-1092 of 9f86d0: handed over, 20,000/20,000 keys, 4.8 MB" in lines[4]
         assert "slots 5461-6552 of 9f86d0: snapshot, 5,000/20,000 keys, 1.2 MB" in lines[5]
         assert [line.count("━") for line in lines[4:]] == [14, 4, 0]
 
@@ -103,7 +103,7 @@ class TestTree:
         lines = drawn(width=80)
         assert len(lines) == 10
         assert "FINISH      2.0 s" in lines[4]
-        assert "slots 0-1092 of 9f86d0: handed over, 20,000/20,000 keys, 5.0 MB" in lines[5]
+        assert "slots 0-1092 of 9f86d0: handed over, 20,000/20,000 keys, 4.8 MB" in lines[5]
 
     def test_a_plain_terminal_gets_plain_characters(self) -> None:
         text = "".join(drawn(ascii_only=True))

@@ -57,6 +57,20 @@ def test_the_interval_stands_beside_the_remaining_time() -> None:
     assert left(read_progress(EVENT)) == "12 s left, 9 to 18 s"
     assert left(read_progress(EVENT | {"remain_low": 0.0, "remain_high": 0.0})) == "12 s left"
     assert left(Progress(percent=0, remaining=None)) == ""
+    assert left(Progress(percent=100, remaining=0, low=0.0, high=0.0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.1, 0.4, "1 s left"),
+        (0.1, 1.4, "1 s left"),
+        (0.1, 2.6, "1 s left, 1 to 3 s"),
+        (1.6, 5.0, "1 s left, 1 to 5 s"),
+    ],
+)
+def test_the_interval_includes_an_estimate_of_at_least_a_second(low: float, high: float, text: str) -> None:
+    assert left(Progress(percent=98, remaining=1, low=low, high=high)) == text
 
 
 def test_an_effort_that_differs_from_the_plan_is_shown() -> None:

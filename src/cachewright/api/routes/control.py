@@ -6,7 +6,6 @@ from cachewright.api import requests, responses
 from cachewright.api.auth.permissions import needs, require_kind
 from cachewright.api.routes.parameters import Body, Call, InstanceId, Records, TaskId, Tasks, endpoint
 from cachewright.api.schemas import control as schemas
-from cachewright.model.tasks import Control
 from cachewright.services.task_records import TaskRecords
 
 _INSTANCE = "/v2/{project_id:str}/instances/{instance_id:str}"
@@ -45,8 +44,8 @@ def control_task(
     """Pauses, resumes or throttles a task that has not ended."""
     control = schemas.control(body.read())
     _require_kind(request, records, instance_id, task_id)
-    task = tasks.control(requests.principal(request), instance_id, task_id, control)
-    return responses.json(schemas.record(task, control))
+    controlled = tasks.control(requests.principal(request), instance_id, task_id, control)
+    return responses.json(schemas.record(controlled.task, controlled.control))
 
 
 @post(_TASK + "/cancel", status_code=200, opt=needs("dcs:instance:controlBackgroundTask"))
@@ -54,11 +53,11 @@ def control_task(
 def cancel_task(
     request: Call, tasks: Tasks, records: Records, instance_id: InstanceId, task_id: TaskId
 ) -> Response[schemas.TaskRecord]:
-    """Cancels a task that has not ended. When the instance is usable again, the task is FAILED with DCS.9005."""
-    control = Control(state="cancelled")
+    """Cancels a task that has not ended. When the instance is usable again, the task is FAILED with DCS.9005. Its mode
+    and limits stay, for a retry."""
     _require_kind(request, records, instance_id, task_id)
-    task = tasks.control(requests.principal(request), instance_id, task_id, control)
-    return responses.json(schemas.record(task, control))
+    controlled = tasks.cancel(requests.principal(request), instance_id, task_id)
+    return responses.json(schemas.record(controlled.task, controlled.control))
 
 
 @post(_TASK + "/retry", status_code=200, opt=needs("dcs:instance:controlBackgroundTask"))
@@ -66,10 +65,11 @@ def cancel_task(
 def retry_task(
     request: Call, tasks: Tasks, records: Records, instance_id: InstanceId, task_id: TaskId
 ) -> Response[schemas.TaskRecord]:
-    """Retries a failed task without repeating finished steps. The caller must be permitted to start such a task."""
+    """Retries a failed task without repeating finished steps, with the mode and limits that it had. The caller must be
+    permitted to start such a task."""
     _require_kind(request, records, instance_id, task_id)
-    task = tasks.retry(requests.principal(request), instance_id, task_id)
-    return responses.json(schemas.record(task, Control()))
+    controlled = tasks.retry(requests.principal(request), instance_id, task_id)
+    return responses.json(schemas.record(controlled.task, controlled.control))
 
 
 def _require_kind(request: Call, records: TaskRecords, instance_id: str, task_id: str) -> None:

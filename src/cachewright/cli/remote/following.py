@@ -17,7 +17,8 @@ Wait = Annotated[bool, Parameter(negative="", help="Wait until the task has ende
 
 
 def follow(server: ApiClient, instance_id: str, result: Any, wait: bool, json: bool) -> None:
-    """Print the result, or with `wait` follow the newest task. CommandFailed if that task fails."""
+    """Print the result, or with `wait` follow the newest task. CommandFailed if that task fails
+    or is cancelled."""
     if not wait:
         if json:
             print_json(result)
@@ -25,7 +26,7 @@ def follow(server: ApiClient, instance_id: str, result: Any, wait: bool, json: b
             print(result)
         return
     if not watch(server, [newest_task(server, instance_id)], json):
-        raise CommandFailed("the task has failed")
+        raise CommandFailed("the task has not succeeded")
 
 
 def newest_task(server: ApiClient, instance_id: str) -> str:

@@ -1,12 +1,12 @@
 """`cachewright migrations`: copies of the data of another server, or of files, into an instance."""
 
-import getpass
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from cachewright.cli.admin.passwords import from_first_line, hidden
 from cachewright.cli.remote.following import Wait
 from cachewright.cli.remote.lookup import found
 from cachewright.cli.remote.output import AsJson, print_json, print_pairs, print_table
@@ -303,4 +303,4 @@ def _content(file: Path | None) -> str:
 
 def _source_password(from_stdin: bool) -> str:
     """The password of the source. Arguments hold no passwords: all users of the host can see them."""
-    return sys.stdin.readline().rstrip("\n") if from_stdin else getpass.getpass("Password of the source: ")
+    return from_first_line() if from_stdin else hidden("Password of the source: ")

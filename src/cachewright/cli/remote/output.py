@@ -43,9 +43,9 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
 
 
 def size(count: float) -> str:
-    """`12.3 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
+    """`12.3 MB`. Powers of 1024, as the API and Valkey count memory."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1024 or unit == "GB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
+        count /= 1024
     raise AssertionError

@@ -1,12 +1,12 @@
 """`cachewright profiles`."""
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
 
+from cachewright.cli.admin.passwords import hidden
 from cachewright.cli.remote.output import print_table
 from cachewright.client import account
 from cachewright.client.account import Account
@@ -49,7 +49,7 @@ def add(
             endpoint=endpoint or input("URL of the server: "),
             project_id=project_id or input("Project id: "),
             access_key=input("Access key: "),
-            secret_key=getpass.getpass("Secret key: "),
+            secret_key=hidden("Secret key: "),
         )
     changed = {"endpoint": endpoint, "project_id": project_id, "ca_file": str(ca_file.absolute()) if ca_file else None}
     found = msgspec.structs.replace(found, **{field: value for field, value in changed.items() if value})

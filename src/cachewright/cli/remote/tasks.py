@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 from cachewright.cli.remote.lookup import found
 from cachewright.cli.remote.modes import Mode
 from cachewright.cli.remote.output import AsJson, console, print_json, print_pairs, print_table
+from cachewright.cli.remote.task_ids import ALL, TaskId, full_id
 from cachewright.cli.remote.watching import read_record, watch
 from cachewright.cli.render.tree import Pen, tree
 from cachewright.cli.render.waits import ago
@@ -18,10 +19,7 @@ from cachewright.client.http import ApiClient
 app = App(name="tasks", help="Background tasks, over the API.")
 
 _UNFINISHED = {"WAITING", "EXECUTING"}
-_ALL = 1000
 _MODE_OF_PRIORITY = {"speed": "fastest", "latency": "balanced"}
-
-TaskId = Annotated[str, Parameter(help="Id of the task.")]
 
 
 @app.command(name="list")
@@ -89,7 +87,7 @@ def show(task: TaskId, *, target: Target = DEFAULT_TARGET, json: AsJson = False)
 def follow(*task: TaskId, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
     """Follow tasks until they have ended; without ids, all unfinished tasks.
 
-    Exits with 0 if all tasks succeeded, with 1 if one failed. With --json, each change is one line.
+    Exits with 0 if all tasks succeeded, with 1 if one failed or was cancelled. With --json, each change is one line.
 
     Example: cachewright tasks watch
     """
@@ -98,8 +96,8 @@ def follow(*task: TaskId, target: Target = DEFAULT_TARGET, json: AsJson = False)
     if not ids:
         print("No unfinished tasks.")
         return
-    if not watch(server, ids, json):
-        raise CommandFailed("a task has failed")
+    if not watch(server, [full_id(server, task_id) for task_id in ids], json):
+        raise CommandFailed("not all tasks have succeeded")
 
 
 @app.command
@@ -110,7 +108,7 @@ def cancel(task: TaskId, *, target: Target = DEFAULT_TARGET, json: AsJson = Fals
 
 @app.command
 def retry(task: TaskId, *, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
-    """Retry a failed task. Finished steps are kept."""
+    """Retry a failed or cancelled task. Finished steps, its mode and its limits are kept."""
     _act(target, task, "retry", "Retry requested", json=json)
 
 
@@ -176,10 +174,10 @@ def _print_result(answer: Any, message: str, *, json: bool) -> None:
 
 
 def _record(server: ApiClient, task: str) -> Any:
-    return server.ask("GET", f"tasks/{task}")
+    return server.ask("GET", f"tasks/{full_id(server, task)}")
 
 
 def _unfinished(server: ApiClient) -> list[str]:
     """Ids of unfinished tasks, oldest first."""
-    newest = server.ask("GET", "tasks", limit=_ALL)["tasks"]
+    newest = server.ask("GET", "tasks", limit=ALL)["tasks"]
     return [task["id"] for task in reversed(newest) if task["status"] in _UNFINISHED]

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from cachewright.cli import garbage
 from cachewright.cli.remote.output import console, size
+from cachewright.cli.remote.task_ids import short_id
 from cachewright.cli.render.changes import changes
 from cachewright.cli.render.tree import Pen, tree
 from cachewright.cli.render.waits import left
@@ -29,6 +30,7 @@ _UNREACHABLE_SECONDS = 120.0
 _PROGRESS_EVENTS = ("progress", "end")
 _NOT_FOUND = 404
 _ENDED = {"SUCCESS", "FAILED"}
+_CANCELLED = "DCS.9005"
 _SPEED_SECONDS = 3.0
 
 
@@ -43,7 +45,7 @@ class Followed:
 
     @property
     def title(self) -> str:
-        return f"{self.record['task']['name']} {self.record['task']['id'][:8]}"
+        return f"{self.record['task']['name']} {short_id(self.record['task']['id'])}"
 
     @property
     def status(self) -> str:
@@ -61,8 +63,14 @@ class Followed:
         (begin, before), (end, after) = self._samples[0], self._samples[-1]
         return f"{size((after - before) / (end - begin))}/s" if after > before and end > begin else ""
 
+    @property
+    def is_cancelled(self) -> bool:
+        return bool(self.record["task"]["error_code"] == _CANCELLED)
+
     def outcome(self) -> str:
         task = self.record["task"]
+        if self.is_cancelled:
+            return f"{task['name']} {task['id']} was cancelled"
         reason = " ".join(filter(None, (task["error_code"], self.record["message"])))
         why = f": {reason}" if reason else ""
         return f"{task['name']} {task['id']} {task['status']}{why}"
@@ -93,7 +101,7 @@ async def _watch(server: ApiClient, task_ids: Sequence[str], as_json: bool) -> b
                 follower.cancel()
     if not as_json:
         for task in tasks:
-            console().print(Text(task.outcome(), "bold green" if task.status == "SUCCESS" else "bold red"))
+            console().print(Text(task.outcome(), _style(task)), soft_wrap=True)
     return all(task.status == "SUCCESS" for task in tasks)
 
 
@@ -126,6 +134,12 @@ async def _follow(server: ApiClient, http: Any, task: Followed, screen: "_Screen
     body = task.record["progress"]
     task.update(task.record | body, clock())
     screen.changed(task, body)
+
+
+def _style(task: Followed) -> str:
+    if task.is_cancelled:
+        return "bold yellow"
+    return "bold green" if task.status == "SUCCESS" else "bold red"
 
 
 class _Screen:

@@ -6,7 +6,6 @@ from cachewright.client.progress import Progress, Wait
 
 _PAUSED = "paused"
 
-
 _TOLD_PERCENT = 10
 """Smallest difference between the effort and the planned one that is shown."""
 
@@ -34,11 +33,19 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def left(progress: Progress) -> str:
-    """`12 s left`, `12 s left, 9 to 18 s` if the interval is known, and with `; 30 % less work than planned`."""
-    if progress.remaining is None:
+    """`12 s left`, `12 s left, 9 to 18 s` if the interval is known, and with `; 30 % less work than planned`. Empty
+    after the end."""
+    if not progress.remaining:
         return ""
-    interval = f", {progress.low:.0f} to {progress.high:.0f} s" if progress.high and progress.low is not None else ""
-    return f"{progress.remaining} s left{interval}{_change(progress.effort)}"
+    return f"{progress.remaining} s left{_interval(progress.remaining, progress)}{_change(progress.effort)}"
+
+
+def _interval(seconds: int, progress: Progress) -> str:
+    """The interval in whole seconds. It includes the estimate, which is at least 1 s."""
+    if not progress.high or progress.low is None:
+        return ""
+    low, high = min(max(round(progress.low), 1), seconds), max(round(progress.high), seconds)
+    return f", {low} to {high} s" if low < high else ""
 
 
 def _change(effort: float) -> str:

@@ -74,7 +74,7 @@ export function table(caption, columns, rows, { right = [], empty = "Nothing yet
 export function status(word) {
   const tone = { RUNNING: "good", SUCCESS: "good", success: "good", FINISH: "good", succeed: "good", Active: "good", AVAILABLE: "good", ok: "good", active: "good", reporting: "good", FAILED: "bad", ERROR: "bad",
     CREATEFAILED: "bad", DELETEFAILED: "bad", Inactive: "bad", "not reporting": "bad", cordoned: "idle", fail: "bad", failed: "bad", expired: "idle", deleted: "idle",
-    waiting: "idle", WAITING: "idle", Stopped: "idle" }[word] ?? "busy";
+    waiting: "idle", WAITING: "idle", CANCELLED: "idle", Stopped: "idle" }[word] ?? "busy";
   return h("span", { class: `status ${tone}` }, word);
 }
 

@@ -5,7 +5,7 @@ import { chart } from "/console/chart.js";
 import { bar, h, say, show, status, table } from "/console/dom.js";
 import { between, clock, number, seconds, size, time } from "/console/format.js";
 import { modeChoice } from "/console/modes.js";
-import { ENDED } from "/console/tasks.js";
+import { ENDED, isCancelled, taskStatus } from "/console/tasks.js";
 
 const SHORTEST_RANGE_MS = 250;
 
@@ -21,9 +21,10 @@ export async function taskPage(main, { signal, titled }, id) {
     if (signal.aborted) return;
     const { task } = record;
     titled(task.name);
-    show(heading, h("div", { class: "heading" }, h("h1", {}, task.name, " ", status(task.status)),
+    show(heading, h("div", { class: "heading" }, h("h1", {}, task.name, " ", taskStatus(task)),
       h("a", { href: `#/instances/${record.instance_id}` }, "Instance"), h("code", {}, task.id)),
-      task.status === "FAILED" && h("p", { class: "failure" }, h("strong", {}, task.error_code), ` ${record.message}`),
+      isCancelled(task) && h("p", { class: "note" }, "Cancelled. What had moved stays where it is now; Retry continues."),
+      task.status === "FAILED" && !isCancelled(task) && h("p", { class: "failure" }, h("strong", {}, task.error_code), ` ${record.message}`),
       task.status !== "FAILED" && record.message && h("p", { class: "failure" }, h("strong", {}, "Warning"), ` ${record.message}`),
       h("p", { class: "note" }, `Started by ${task.user_name}, ${time(task.created_at)}`,
         task.updated_at && `; ended ${time(task.updated_at)}`, record.attempt > 0 && `; attempt ${record.attempt + 1}`));
@@ -93,11 +94,12 @@ export async function taskPage(main, { signal, titled }, id) {
   if (!ENDED.includes(record.task.status)) watch();
 }
 
-/** 12 s left, 9 s to 18 s; 30 % less work than planned. */
-function left({ remain_time: remaining, remain_low: low, remain_high: high, effort = 1 }) {
+/** 12 s left, 9 s to 18 s; 30 % less work than planned. The interval includes the estimate, which is at least 1 s. */
+function left({ remain_time: remaining, remain_low: least, remain_high: most, effort = 1 }) {
+  const [low, high] = [Math.min(Math.max(least, 1), remaining), most && Math.max(most, remaining)];
   const percent = Math.round(100 * Math.abs(effort - 1));
   const changed = percent >= 10 ? `; ${percent} % ${effort > 1 ? "more" : "less"} work than planned` : "";
-  return `${seconds(remaining)} left${high ? `, ${seconds(low)} to ${seconds(high)}` : ""}${changed}`;
+  return `${seconds(remaining)} left${high > low ? `, ${seconds(low)} to ${seconds(high)}` : ""}${changed}`;
 }
 
 /** One text for each cause, with the time of the sub-step that has waited longest. */

@@ -43,11 +43,20 @@ export function tasksPage(main, { signal }) {
   draw();
 }
 
+/** Whether a task has ended because it was cancelled, which the API reports as a failure with this code. */
+export function isCancelled(task) {
+  return task.error_code === "DCS.9005";
+}
+
+export function taskStatus(task) {
+  return status(isCancelled(task) ? "CANCELLED" : task.status);
+}
+
 /** Table of tasks as the API lists them. */
 export function taskTable(tasks) {
   return table("Tasks", ["Task", "Status", "Change", "Started by", "Created", "Duration"], tasks.map((task) => [
     h("a", { href: `#/tasks/${task.id}`, "data-key": task.id }, task.name),
-    h("span", {}, status(task.status), task.error_code && h("code", {}, task.error_code)), changed(task), task.user_name,
+    h("span", {}, taskStatus(task), !isCancelled(task) && task.error_code && h("code", {}, task.error_code)), changed(task), task.user_name,
     time(task.created_at), task.updated_at ? seconds(between(task.created_at, task.updated_at)) : ""]),
   { right: ["Duration"], empty: "No tasks yet." });
 }
