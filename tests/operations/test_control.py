@@ -77,9 +77,12 @@ def state(server: Server, client: Any, instance_id: str) -> list[str]:
 
 
 def test_a_plan_forecasts_all_modes(call: Call, busy: tuple[Server, Any, str]) -> None:
-    instance_id = busy[2]
+    _, client, instance_id = busy
+    user = cache(client, instance_id)
+    user.get("k")
     _, plan = call("POST", f"instances/{instance_id}/resize/plan", {"spec_code": spec(4), "migration_mode": "gentle"})
-    assert plan["migration_mode"] == "gentle"
+    user.close()
+    assert (plan["migration_mode"], plan["clients"]) == ("gentle", True)
     forecasts = {forecast["mode"]: forecast for forecast in plan["modes"]}
     waits = [forecasts[mode]["longest_wait_ms"] for mode in ("gentle", "balanced", "fastest")]
     assert waits == sorted(waits)

@@ -43,6 +43,9 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     planned = run("plan", "resize", "typed", "--shards", "3")
     assert planned.returncode == 0
     assert "2 to 3 shards" in planned.stdout
+    assert "No client is connected now." not in planned.stdout
+    caches.close()
+    assert "No client is connected now." in run("plan", "resize", "typed", "--shards", "3").stdout
     assert told("plan", "resize", "typed", "--shards", "3")["shards_after"] == 3
     assert show(client, instance_id).sharding_count == 2, "a plan touches nothing"
 
@@ -52,7 +55,7 @@ def test_a_cluster_is_made_planned_resized_and_deleted(
     assert percents == sorted(percents)
     assert (events[-1]["status"], percents[-1]) == ("SUCCESS", 100)
     assert show(client, instance_id).sharding_count == 3
-    assert present(caches, KEYS) == KEYS
+    assert present(cache(client, instance_id), KEYS) == KEYS
 
     planned = run("plan", "resize", "typed", "--replicas", "1")
     assert (planned.returncode, "0 to 1 replicas per shard" in planned.stdout) == (0, True)

@@ -93,7 +93,8 @@ class PlannedGiantKey(msgspec.Struct, frozen=True, kw_only=True):
 
 class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Preview of a resize. `seconds` is its estimated duration in `migration_mode`, and `modes` are forecasts of all
-    modes; `blockers` are reasons for which it would fail. `replicas_before` and `replicas_after` are those of each
+    modes; `clients` says whether clients are connected to a node whose slots move, without which all modes move slots
+    alike. `blockers` are reasons for which it would fail. `replicas_before` and `replicas_after` are those of each
     shard, `bytes` those of the slots that move; what a new replica copies is in the `bytes` of its sub-step.
 
     `giant_keys` are values of at least `giant_key_bytes`, those with the longest stall first. If `giant_keys_complete`
@@ -111,6 +112,7 @@ class ResizePlan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     migration_mode: MigrationMode
     modes: list[PlannedMode]
+    clients: bool
     blockers: list[Blocker]
     giant_key_bytes: int
     giant_keys: list[PlannedGiantKey]
@@ -164,6 +166,7 @@ def resize_plan(instance: Instance, spec_code: str, preview: Preview) -> ResizeP
             )
             for forecast in preview.modes
         ],
+        clients=preview.clients,
         blockers=[Blocker(code, reason) for code, reason in preview.blockers],
         giant_key_bytes=preview.giant_keys.minimum_bytes,
         giant_keys=[_giant_key(giant) for giant in preview.giant_keys.keys],

@@ -10,7 +10,8 @@ Mode = Annotated[
     MigrationMode | None,
     Parameter(
         help="How slots move. fastest: whole ranges, clients wait longest. balanced (default): short waits. "
-        "gentle: a few keys at a time, shortest waits; takes several times as long."
+        "gentle: a few keys at a time, shortest waits; takes several times as long. Nodes without clients move "
+        "slots as fast as they can in every mode."
     ),
 ]
 

@@ -78,6 +78,7 @@ class Preview(msgspec.Struct, frozen=True):
     :ivar giant_keys: keys with large values in the slots that move.
     :ivar mode: the mode of the plan.
     :ivar modes: a forecast of each mode.
+    :ivar clients: whether clients are connected to a node whose slots move. Without them all modes move alike.
     """
 
     steps: tuple[Step, ...]
@@ -86,6 +87,7 @@ class Preview(msgspec.Struct, frozen=True):
     giant_keys: GiantKeys
     mode: MigrationMode
     modes: tuple[ModeForecast, ...]
+    clients: bool
 
 
 class _Draft(msgspec.Struct, frozen=True):
@@ -161,7 +163,8 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         speeds = await asyncio.to_thread(_speeds, context, planned, task.instance_id)
         planned = learning.with_speeds(planned, speeds)
         forecasts = mode_forecast.modes(plan, observed.loads, observed.host, planned, speeds)
-        return Preview(planned, planned_seconds(planned), blockers, giants, mode, forecasts)
+        clients = any(observed.loads[move.source].clients for move in plan.moves)
+        return Preview(planned, planned_seconds(planned), blockers, giants, mode, forecasts, clients)
 
     async def final_failures(self, context: OperationContext, task: Task) -> list[ActionFailed]:
         """Return the failures of the first checks that no later attempt avoids, as they are now. Raises like `preview`.

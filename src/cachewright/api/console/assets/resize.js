@@ -154,6 +154,7 @@ function describe(plan, instance) {
     plan.slots > 0 && table("Modes", ["Mode", "Estimate", "Longest wait"], plan.modes.map((choice) =>
       [choice.mode === plan.migration_mode ? `${choice.mode} (chosen)` : choice.mode, seconds(choice.seconds),
         `${number(Math.round(choice.longest_wait_ms))} ms`]), { right: ["Estimate", "Longest wait"] }),
+    plan.slots > 0 && !plan.clients && h("p", { class: "note" }, "No client is connected now. With clients, balanced and above all gentle take longer."),
     giantKeys(plan, becomes),
     table("Steps of the plan", ["Sub-step", "Slots", "Keys", "Bytes", "Estimate"], rows, { right: ["Slots", "Keys", "Bytes", "Estimate"] }),
   ];
