@@ -27,7 +27,7 @@ def test_a_click_on_content_that_is_replaced_meanwhile_is_not_lost(page: Page) -
     show_in_box = """async (text) => {
         const { h, show } = await import("/console/dom.js");
         window.clicks ??= [];
-        window.box ??= document.querySelector("main").appendChild(h("div"));
+        window.box ??= document.body.appendChild(h("div"));  // main is filled again when the page has loaded
         show(window.box, h("button", { onclick: () => window.clicks.push(text) }, text));
     }"""
     page.evaluate(show_in_box, "first")

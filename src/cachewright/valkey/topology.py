@@ -1,12 +1,12 @@
-"""Members of a cluster and their slots in the view of one node (CLUSTER NODES, CLUSTER INFO).
+"""Members of a cluster and their slots in the view of one node (CLUSTER NODES, CLUSTER INFO, CLUSTER SHARDS).
 
-Source: https://valkey.io/commands/cluster-nodes and cluster-info.
+Source: https://valkey.io/commands/cluster-nodes, cluster-info and cluster-shards.
 """
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,8 +26,8 @@ _NODE_ID = re.compile(r"[0-9a-f]{40}")
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A node in the view of another node.
 
-    :ivar address: `host:port@bus port`. The port is 0 while the other node does not know it. With TLS on the bus, a
-    node learns it from the first PING, and until then redirects clients to port 0.
+    :ivar address: `host:port@bus port`. The port is 0 while the other node does not know it. Over a connection with TLS
+    it is that for TLS (`knows_client_ports`).
     :ivar migrating: slots whose keys move one by one to another node, each with the id of that node; only of the node
         whose view this is, as `importing`.
     :ivar importing: slots whose keys come one by one from another node, each with the id of that node.
@@ -47,7 +47,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def port(self) -> int:
-        """Port for clients, 0 if it is unknown."""
+        """The port in `address`, 0 if it is unknown."""
         port = self.address.rpartition("@")[0].rpartition(":")[2]
         return int(port) if port.isdecimal() else 0
 
@@ -106,6 +106,22 @@ async def ask_view(node: Node, access: Access, answer_seconds: float = ANSWER_SE
     return parse_view(*replies)
 
 
+async def knows_client_ports(
+    node: Node, others: Sequence[Node], access: Access, answer_seconds: float = ANSWER_SECONDS
+) -> bool:
+    """Whether a node knows at which ports clients reach these other nodes. Until it does, it redirects clients to
+    port 0. Raises one of NODE_GONE or NodeRefused.
+
+    Only nodes with TLS on the bus lack such ports. They are introduced to each other by the ports for TLS, and learn
+    those without it from the first PING.
+    """
+    if node.tls_listener is None:
+        return True
+    (shards,) = await request_once(node, access, [("CLUSTER", "SHARDS")], answer_seconds)
+    known = parse_client_ports(shards, tls=node.client_tls)
+    return all(other.id in known for other in others if other.id != node.id)
+
+
 async def views(
     nodes: Sequence[Node],
     access: Access,
@@ -155,6 +171,23 @@ def parse_view(nodes: object, info: object) -> View:
         )
     except (KeyError, ValueError) as error:
         raise Unreadable(f"no view of a cluster: {error!r}"[:200]) from error
+
+
+def parse_client_ports(shards: object, *, tls: bool) -> dict[str, int]:
+    """Parse the reply to CLUSTER SHARDS. Return the ports for clients with or without TLS by node id, without nodes
+    whose port is not known. Raises Unreadable."""
+    if not isinstance(shards, list):
+        raise Unreadable("the reply to CLUSTER SHARDS is no list")
+    try:
+        members = [_pairs(member) for shard in shards for member in _pairs(shard)["nodes"]]
+        ports = {str(member["id"]): int(member.get("tls-port" if tls else "port", 0)) for member in members}
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"no shards of a cluster: {error!r}"[:200]) from error
+    return {node_id: port for node_id, port in ports.items() if port}
+
+
+def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _member(words: Sequence[str]) -> Member:

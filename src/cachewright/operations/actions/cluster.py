@@ -16,7 +16,7 @@ from cachewright.valkey import cluster_membership
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.node_control import is_in_sync
-from cachewright.valkey.topology import primaries
+from cachewright.valkey.topology import knows_client_ports, primaries
 
 _POLL_SECONDS = 0.02
 
@@ -77,12 +77,14 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
 
 
 async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], access: Access) -> bool:
-    """Whether the node knows all `nodes` of its cluster and the owner of every slot, is ok, and is in sync with its
-    primary if it is a replica. Raises NodeBusy."""
+    """Whether the node knows all `nodes` of its cluster, their ports and the owner of every slot, is ok, and is in sync
+    with its primary if it is a replica. Raises NodeBusy."""
     try:
         view = await topology.view(node, nodes, access, ANSWER_SECONDS)
         known = nodes if topology.is_cluster else [node]  # outside of clusters replicas do not know each other
         if not view.ok or not view.is_whole or not view.knows([other.id for other in known]):
+            return False
+        if topology.is_cluster and not await knows_client_ports(node, nodes, access):
             return False
         if primaries([node], view):
             return True
