@@ -20,6 +20,7 @@ def sub_step(
     fixed: float = 0.0,
     total: float = 100.0,
     turns: int | None = None,
+    latency: float = 0.0,
     rate: str = "",
     evidence: float = 0.5,
     **state: object,
@@ -31,6 +32,7 @@ def sub_step(
         fixed=fixed,
         lane=lane,
         turns=turns,
+        latency=latency,
         rate=rate,
         evidence=evidence,
     )
@@ -47,7 +49,12 @@ def plans(draw: st.DrawFn) -> tuple[Step, ...]:
     def one(position: int) -> SubStep:
         takes = draw(seconds)
         return sub_step(
-            str(position), lane=draw(st.sampled_from("abc")), takes=takes, fixed=takes * draw(st.floats(0, 0.9))
+            str(position),
+            lane=draw(st.sampled_from("abc")),
+            takes=takes,
+            fixed=takes * draw(st.floats(0, 0.9)),
+            turns=draw(st.sampled_from([None, 1, 2])),
+            latency=takes * draw(st.floats(0, 1)),
         )
 
     return tuple(
@@ -203,6 +210,14 @@ def test_lanes_share_their_turns() -> None:
     half = [msgspec.structs.replace(one, **state) for one in lanes]
     assert estimate((step(*half),), 15_000).remaining_seconds == pytest.approx(15)
     assert estimate((step(*half),), 15_000).percent == 50
+
+
+def test_lanes_work_in_the_latency_of_others() -> None:
+    short = [sub_step(lane, lane=lane, takes=10, turns=1, latency=6) for lane in "abc"]
+    assert estimate((step(*short),), 0).remaining_seconds == pytest.approx(12)
+    long = sub_step("d", lane="d", takes=40, turns=1, latency=6)
+    assert estimate((step(*short, long),), 0).remaining_seconds == pytest.approx(46)
+    assert estimate((step(*short),), 0, control=Control(parallel=1)).remaining_seconds == pytest.approx(30)
 
 
 def test_lanes_of_a_limited_task_run_one_after_another() -> None:

@@ -29,6 +29,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     :ivar unit: `bytes`, `keys`, `nodes`, ...; for display only, calculations use seconds.
     :ivar seconds: expected duration, including `fixed`.
     :ivar fixed: part of `seconds` that no counter measures (a handover, an election); complete at its end.
+    :ivar latency: part of `seconds` that hardly uses the processors (handshakes), so that other lanes work meanwhile.
     :ivar lane: sub-steps of one lane run one after another; lanes run concurrently.
     :ivar turns: number of lanes that run at full speed at the same time; None for all.
     :ivar rate: name of the rate that is learned from this work; by default the name of the action.
@@ -40,6 +41,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     total: float
     seconds: float
     fixed: float = 0.0
+    latency: float = 0.0
     lane: str
     turns: int | None = None
     rate: str = ""

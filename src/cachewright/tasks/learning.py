@@ -168,6 +168,7 @@ def _with_speed(sub_step: SubStep, speeds: Mapping[str, Speed]) -> SubStep:
             work,
             seconds=work.seconds / speed.value,
             fixed=work.fixed / speed.value,
+            latency=work.latency / speed.value,
             speed=speed.value,
             evidence=speed.evidence,
         )

@@ -36,6 +36,7 @@ def effort(
     unit: str = _UNCOUNTED,
     total: float = 1.0,
     fixed: float | None = None,
+    latency: float = 0.0,
     turns: int | None = None,
     rate: str = "",
 ) -> Work:
@@ -46,6 +47,7 @@ def effort(
         total=total,
         seconds=seconds,
         fixed=uncounted if fixed is None else fixed,
+        latency=latency,
         lane=lane,
         turns=turns,
         rate=rate,

@@ -8,8 +8,9 @@ Invariants, which property tests verify:
 
 - Percent is the share of the task's estimated duration that has passed. It depends on counters and on their times, not
   on the present time, so it stands while they stand. It never decreases, and is 100 only for a successful task.
-- Remaining seconds are never negative. Steps run one after another and the lanes of a step concurrently, at most
-  `Work.turns` of them at full speed. The estimate grows while a counter stands.
+- Remaining seconds are never negative. Steps run one after another and the lanes of a step concurrently. At most
+  `Work.turns` of them use the processors at full speed; more of them share these. The estimate grows while a counter
+  stands.
 - Both depend only on the given state.
 """
 
@@ -107,7 +108,8 @@ def effort(steps: Sequence[Step]) -> float:
     larger or smaller than planned."""
     seen = [_Seen(step, 0) for step in steps]
     planned = sum(sub.work.seconds for step in steps for sub in step.sub_steps)
-    known = sum(sum(lanes.values()) for step in seen for part in (step.passed, step.left) for lanes in part.values())
+    parts = [part for step in seen for part in (step.passed, step.left)]
+    known = sum(time.seconds for part in parts for lanes in part.values() for time in lanes.values())
     return known / planned if planned else 1.0
 
 
@@ -134,6 +136,25 @@ def measured(steps: Sequence[Step], now: int) -> Mapping[str, Measured]:
     return _measured([_Seen(step, now) for step in steps])
 
 
+class _Time(msgspec.Struct):
+    """Time of a lane. `busy` are the seconds of it that use the processors."""
+
+    seconds: float = 0.0
+    busy: float = 0.0
+
+    def add(self, seconds: float, busy: float) -> None:
+        self.seconds += seconds
+        self.busy += busy
+
+
+_Lanes = dict[str, dict[str, _Time]]
+"""Times by rate and lane."""
+
+
+def _no_lanes() -> _Lanes:
+    return defaultdict(lambda: defaultdict(_Time))
+
+
 class _Seen:
     """One step at one time.
 
@@ -144,11 +165,10 @@ class _Seen:
     def __init__(self, step: Step, now: int, control: Control | None = None, *, begun: float = 0.0) -> None:
         """:param begun: share of the uncounted part that has passed as soon as it begins."""
         self.step = step
-        self._parallel = self._turns = control.parallel if control else None
+        self._parallel = control.parallel if control else None
+        self._turns: int | None = None
         self.evidence: dict[str, float] = {}
-        self.passed: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        self.left: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-        self.real: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self.passed, self.left, self.real = _no_lanes(), _no_lanes(), _no_lanes()
         scales = _scales(step, control)
         for sub_step in step.sub_steps:
             work = work_of(sub_step, control)
@@ -156,10 +176,12 @@ class _Seen:
             scale = sub_step.scale if has_moved(sub_step) else scales.get(rate, 1.0)
             work = replace(work, seconds=work.fixed + (work.seconds - work.fixed) * scale)
             passed, left = _passed_and_left(sub_step, work, now, begun)
-            self.passed[rate][work.lane] += passed
-            self.left[rate][work.lane] += left
+            busy = max(1 - work.latency / work.seconds, 0.0) if work.seconds else 1.0
+            self.passed[rate][work.lane].add(passed, passed * busy)
+            self.left[rate][work.lane].add(left, left * busy)
             limited = limited_ms(sub_step, now) if control and control.latency_ceiling_ms else 0
-            self.real[rate][work.lane] += worked_seconds(sub_step, now) + limited / 1000
+            real = worked_seconds(sub_step, now) + limited / 1000
+            self.real[rate][work.lane].add(real, 0.0)
             self.evidence[rate] = work.evidence
             if work.turns:
                 self._turns = min(work.turns, self._turns or work.turns)
@@ -170,13 +192,12 @@ class _Seen:
 
     def measured(self, rate: str) -> tuple[float, float]:
         """Real seconds of a rate, and planned seconds that have passed."""
-        real = _duration(self.real[rate].values(), self._parallel)
-        return real, _duration(self.passed[rate].values(), self._turns)
+        return self._duration(self.real[rate].values()), self._duration(self.passed[rate].values())
 
     def total(self, slowness: Mapping[str, float]) -> float:
         """Estimated duration of the whole step; of a finished step, the measured one."""
         if self.step.status == "FINISH":
-            return sum(_duration(lanes.values(), self._parallel) for lanes in self.real.values())
+            return sum(self._duration(lanes.values()) for lanes in self.real.values())
         return self._of(slowness, self.passed, self.left)
 
     def remaining(self, slowness: Mapping[str, float]) -> float:
@@ -184,15 +205,22 @@ class _Seen:
 
     def remaining_of(self, rate: str) -> float:
         """Planned seconds of a rate still to come."""
-        return _duration(self.left[rate].values(), self._turns)
+        return self._duration(self.left[rate].values())
 
-    def _of(self, slowness: Mapping[str, float], *parts: Mapping[str, Mapping[str, float]]) -> float:
-        lanes: dict[str, float] = defaultdict(float)
+    def _of(self, slowness: Mapping[str, float], *parts: _Lanes) -> float:
+        lanes: dict[str, _Time] = defaultdict(_Time)
         for part in parts:
-            for rate, seconds_of in part.items():
-                for lane, seconds in seconds_of.items():
-                    lanes[lane] += seconds * slowness[rate]
-        return _duration(lanes.values(), self._turns)
+            for rate, times in part.items():
+                for lane, time in times.items():
+                    lanes[lane].add(time.seconds * slowness[rate], time.busy * slowness[rate])
+        return self._duration(lanes.values())
+
+    def _duration(self, lanes: Collection[_Time]) -> float:
+        """Duration of concurrent lanes. At most `parallel` run at a time, and `turns` at full speed."""
+        longest = max((lane.seconds for lane in lanes), default=0.0)
+        queued = sum(lane.seconds for lane in lanes) / self._parallel if self._parallel else 0.0
+        shared = sum(lane.busy for lane in lanes) / self._turns if self._turns else 0.0
+        return max(longest, queued, shared)
 
 
 def _scales(step: Step, control: Control | None) -> Mapping[str, float]:
@@ -254,12 +282,6 @@ def _passed_and_left(sub_step: SubStep, work: Work, now: int, begun: float) -> t
         passed += work.fixed if is_ahead else min(max(worked_seconds(sub_step, now) - passed, 0.0), work.fixed)
     left = 0.0 if sub_step.status in {"FINISH", "FAILED"} else max(work.seconds - passed, 0.0)
     return passed, left
-
-
-def _duration(lanes: Collection[float], at_once: int | None) -> float:
-    """Duration of concurrent lanes of which `at_once` run at full speed."""
-    longest = max(lanes, default=0.0)
-    return max(longest, sum(lanes) / at_once) if at_once else longest
 
 
 def _measured(seen: Sequence[_Seen]) -> dict[str, Measured]:

@@ -85,12 +85,14 @@ class Estimated(msgspec.Struct, frozen=True, kw_only=True):
     """Estimated cost of one range.
 
     :ivar way: of most of its keys.
-    :ivar seconds: duration of the move, :ivar start: the part of it before a counter increases.
+    :ivar seconds: duration of the move, :ivar start: the part of it before a counter increases, :ivar latency: the part
+        that hardly uses the processors.
     """
 
     way: Way
     start: float
     seconds: float
+    latency: float
     size: RangeSize
 
 
@@ -158,7 +160,8 @@ def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
     )
     way = _way(load, host)
     start = _COSTS[way].start
-    return Estimated(way=way, start=start, seconds=start + size.work * of_key, size=size)
+    latency = start + _COSTS[way].batch if way == "fastest" else 0.0
+    return Estimated(way=way, start=start, seconds=start + size.work * of_key, latency=latency, size=size)
 
 
 def _way(load: NodeLoad, host: Host) -> Way:
@@ -222,6 +225,7 @@ def _work(move: Move, load: NodeLoad, host: Host, cost: Estimated, *, is_new: bo
         total=max(moved_bytes(move, load), 1.0),
         seconds=cost.seconds,
         fixed=cost.start,
+        latency=cost.latency,
         turns=host.turns,
         rate=_rate(cost.way, with_clients=load.clients and host.mode == "fastest", is_new=is_new),
     )
