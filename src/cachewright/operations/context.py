@@ -36,7 +36,7 @@ from cachewright.valkey.certificates import (
 from cachewright.valkey.config import DATA_FOLDER, valkey_conf
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.sentinel import SentinelAccess
-from cachewright.valkey.sources.relay import Relays
+from cachewright.valkey.sources.relays import Relays
 from cachewright.valkey.sources.stream import Streams
 from cachewright.valkey.topology import Needed, View
 from cachewright.valkey.users import User, users_of

@@ -9,7 +9,7 @@ from cachewright.hosts.host import CONFIG, Processes
 from cachewright.hosts.resources import Resources
 from cachewright.valkey.acl import derived_password
 from cachewright.valkey.sources.gateway import Gateway
-from cachewright.valkey.sources.relay import Relays
+from cachewright.valkey.sources.relays import Relays
 from cachewright.valkey.sources.stream import Streams
 
 _STOP_SECONDS = 0.0
