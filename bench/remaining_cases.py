@@ -97,6 +97,8 @@ def _way(before: int, after: int) -> str:
 
 _OUT_AND_IN = (3, 5, 3, 5, 3)
 _DOUBLED = (2, 4, 2, 4, 2)
+_FAR = (2, 5, 2, 5, 2)
+_FROM_ONE = (1, 4, 1, 4, 1)
 
 INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
     "quick": (
@@ -116,39 +118,39 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
         (
             Series(
                 content=Content.SMALL,
-                megabytes=1000,
+                megabytes=1500,
                 shards=_OUT_AND_IN,
                 clients=Clients.STEADY,
                 interrupted={2: Cause.PAUSE},
             ),
             Series(content=Content.SMALL, megabytes=2000, shards=_OUT_AND_IN),
-            Series(content=Content.LARGE, megabytes=1600, shards=_OUT_AND_IN, clients=Clients.STEADY),
-            Series(content=Content.MIXED, megabytes=1000, shards=_DOUBLED, clients=Clients.CHANGING),
+            Series(content=Content.LARGE, megabytes=2000, shards=_OUT_AND_IN, clients=Clients.STEADY),
+            Series(content=Content.MIXED, megabytes=2000, shards=_DOUBLED, clients=Clients.CHANGING),
         ),
         (
-            Series(content=Content.GIANT, megabytes=300, shards=_OUT_AND_IN),
+            Series(content=Content.GIANT, megabytes=1500, shards=_OUT_AND_IN),
             Series(
                 content=Content.SMALL,
-                megabytes=700,
+                megabytes=1200,
                 shards=(1, 2, 1, 2, 1),
                 clients=Clients.STEADY,
                 interrupted={2: Cause.FREEZE},
             ),
-            Series(content=Content.SMALL, megabytes=2000, shards=_OUT_AND_IN, mode="fastest", clients=Clients.STEADY),
+            Series(content=Content.SMALL, megabytes=2000, shards=_FAR, mode="fastest", clients=Clients.STEADY),
             Series(
                 content=Content.MIXED,
-                megabytes=150,
+                megabytes=300,
                 shards=_OUT_AND_IN,
                 mode="gentle",
                 clients=Clients.STEADY,
                 interrupted={3: Cause.PAUSE},
             ),
-            Series(content=Content.GIANT, megabytes=100, shards=_OUT_AND_IN, clients=Clients.STEADY),
+            Series(content=Content.GIANT, megabytes=500, shards=_OUT_AND_IN, clients=Clients.STEADY),
         ),
         (
             Series(content=Content.SMALL, megabytes=100, shards=_OUT_AND_IN, mode="gentle", clients=Clients.STEADY),
-            Series(content=Content.SMALL, megabytes=300, shards=_OUT_AND_IN, clients=Clients.HEAVY),
-            Series(content=Content.LARGE, megabytes=2000, shards=_DOUBLED, mode="fastest"),
+            Series(content=Content.SMALL, megabytes=500, shards=_OUT_AND_IN, clients=Clients.HEAVY),
+            Series(content=Content.LARGE, megabytes=2000, shards=_FROM_ONE, mode="fastest"),
             Series(
                 content=Content.MIXED,
                 megabytes=1000,
@@ -156,8 +158,8 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
                 clients=Clients.STEADY,
                 interrupted={0: Cause.KILL},
             ),
-            Series(content=Content.SMALL, megabytes=1500, shards=_OUT_AND_IN, clients=Clients.CHANGING),
-            Series(content=Content.MIXED, megabytes=1800, shards=_OUT_AND_IN),
+            Series(content=Content.SMALL, megabytes=2000, shards=_OUT_AND_IN, clients=Clients.CHANGING),
+            Series(content=Content.MIXED, megabytes=2000, shards=_FAR),
             Series(content=Content.SMALL, megabytes=600, shards=(2, 3, 2), mode="gentle", clients=Clients.STEADY),
         ),
     ),
