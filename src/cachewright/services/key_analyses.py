@@ -64,7 +64,7 @@ class KeyAnalysisService(msgspec.Struct, frozen=True):
         with self.database.write() as connection:
             record = _found(connection, principal, instance_id, subject, analysis_id)
             if record.task.status not in ENDED:
-                raise ApiError(errors.TASK_STATE_CONFLICT)
+                raise ApiError(errors.TASK_STATE_CONFLICT, reason="it has not ended")
             key_analyses.remove(connection, [analysis_id])
         return record
 

@@ -102,7 +102,7 @@ class OnlineMigrationService:
         shown = self.get(principal, migration_id)
         migration = self._not_running(principal, migration_id)
         if migration.method is None or (shown.task and shown.task.status == "SUCCESS"):
-            raise ApiError(errors.TASK_STATE_CONFLICT)
+            raise ApiError(errors.TASK_STATE_CONFLICT, reason="it has succeeded, or has no configuration")
         return self._submit(principal, migration)
 
     def all(self, principal: Principal, name: str) -> list[ShownMigration]:
@@ -132,7 +132,7 @@ class OnlineMigrationService:
         """Stop a migration. Copied keys stay. Raises ApiError DCS.4957 if it does not run."""
         shown = self.get(principal, migration_id)
         if shown.task is None or shown.task.status in ENDED:
-            raise ApiError(errors.TASK_STATE_CONFLICT)
+            raise ApiError(errors.TASK_STATE_CONFLICT, reason="it does not run")
         self._tasks.cancel(principal, shown.task.instance_id, shown.task.id)
         return self.get(principal, migration_id)
 
@@ -155,7 +155,7 @@ class OnlineMigrationService:
         shown = self.get(principal, migration_id)
         running = shown.task is not None and shown.task.status in UNFINISHED
         if not running or shown.migration.method != "incremental_migration":
-            raise ApiError(errors.TASK_STATE_CONFLICT)
+            raise ApiError(errors.TASK_STATE_CONFLICT, reason="it does not follow a source")
         return self._change(principal, migration_id, cut_over_at=shown.migration.cut_over_at or now_ms())
 
     def delete(self, principal: Principal, migration_ids: Sequence[str]) -> None:
@@ -212,7 +212,7 @@ def _require_room(connection: sa.Connection, principal: Principal) -> None:
 def _require_ended(connection: sa.Connection, migration: OnlineMigration) -> None:
     task = _task_of(connection, migration)
     if task is not None and task.status in UNFINISHED:
-        raise ApiError(errors.TASK_STATE_CONFLICT)
+        raise ApiError(errors.TASK_STATE_CONFLICT, reason="it has not ended")
 
 
 def _migration_of(connection: sa.Connection, principal: Principal, migration_id: str) -> OnlineMigration:

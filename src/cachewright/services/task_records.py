@@ -131,7 +131,7 @@ class TaskRecords:
             else:
                 task = task_of(connection, principal.project_id, instance_id, task_id)
             if task.status not in ENDED:
-                raise ApiError(errors.TASK_STATE_CONFLICT)
+                raise ApiError(errors.TASK_STATE_CONFLICT, reason="it has not ended")
             tasks.remove(connection, task)
 
 

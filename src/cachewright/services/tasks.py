@@ -145,13 +145,14 @@ class TaskService(msgspec.Struct, frozen=True):
             task = task_of(connection, principal.project_id, instance_id, task_id)
             before = task_controls.get(connection, task_id)
             control = change(before)
-            interrupts = control.state != "running"
-            if task.status in ENDED or (interrupts and not OPERATIONS[task.kind].can_interrupt(task)):
-                raise ApiError(errors.TASK_STATE_CONFLICT)
+            if task.status in ENDED:
+                raise ApiError(errors.TASK_STATE_CONFLICT, reason="it has ended")
+            if control.state != "running" and not OPERATIONS[task.kind].can_interrupt(task):
+                raise ApiError(errors.TASK_STATE_CONFLICT, reason="it cannot be interrupted now")
             if before.is_cancelled:
                 if control.is_cancelled:
                     return ControlledTask(task, before)
-                raise ApiError(errors.TASK_STATE_CONFLICT)
+                raise ApiError(errors.TASK_STATE_CONFLICT, reason="it is being cancelled")
             task_controls.put(connection, task_id, control)
             if control.is_cancelled and task.status == "WAITING":
                 _end_cancelled(connection, task, "cancelled before it began")
@@ -165,7 +166,7 @@ class TaskService(msgspec.Struct, frozen=True):
         with self.context.database.read() as connection:
             task = task_of(connection, principal.project_id, instance_id, task_id)
         if task.kind != RESIZE.kind:
-            raise ApiError(errors.TASK_STATE_CONFLICT)
+            raise ApiError(errors.TASK_STATE_CONFLICT, reason="it is no resize")
         self.cancel(principal, instance_id, task_id)
 
     def retry(self, principal: Principal, instance_id: str, task_id: str) -> ControlledTask:
@@ -178,8 +179,10 @@ class TaskService(msgspec.Struct, frozen=True):
             task = task_of(connection, principal.project_id, instance_id, task_id)
             instance = instance_of(connection, principal.project_id, instance_id)
             operation = OPERATIONS[task.kind]
-            if task.status != "FAILED" or not operation.can_retry(task):
-                raise ApiError(errors.TASK_STATE_CONFLICT)
+            if task.status != "FAILED":
+                raise ApiError(errors.TASK_STATE_CONFLICT, reason="it has not failed")
+            if not operation.can_retry(task):
+                raise ApiError(errors.TASK_STATE_CONFLICT, reason="it cannot be repeated; request the change again")
             acceptance.require_retriable(operation, instance)
             acceptance.require_none_scheduled(operation, tasks.unfinished_of(connection, instance_id))
             nodes = instances.nodes_of(connection, instance_id)

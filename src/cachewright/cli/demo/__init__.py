@@ -37,7 +37,7 @@ def run(options: DemoOptions) -> int:
     for failure in verdict.failures:
         console.print(f"FAILED: {failure}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     if verdict.ok:
-        console.print("All checks passed.", style="bold green")
+        console.print("All checks passed: tasks, clients, writes, keys, processes.", style="bold green")
     if options.json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
     return 0 if verdict.ok else 1

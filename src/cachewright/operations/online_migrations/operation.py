@@ -91,7 +91,7 @@ class MigrateOnline(Operation[OnlineMigration, MigrationParams]):
         if before is None and request.task_id is not None:
             raise ApiError(errors.MIGRATION_NOT_FOUND)  # it was deleted meanwhile
         if before is not None and before.task_id != request.task_id:
-            raise ApiError(errors.TASK_STATE_CONFLICT)  # another request has started it meanwhile
+            raise ApiError(errors.TASK_STATE_CONFLICT, reason="another request has started it meanwhile")
         migration = msgspec.structs.replace(
             request,
             target_id=instance.id,
