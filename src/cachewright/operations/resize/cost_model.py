@@ -55,7 +55,7 @@ _COSTS: Mapping[Way, Cost] = {
         start=0.2, batch=0.15, key=0.5e-6, byte=2e-9, element=0.3e-6, large_element=0.85e-6, deletion=0.6e-6
     ),
     "balanced": Cost(
-        start=0.1, batch=0.085, key=1.6e-6, byte=2e-9, element=0.42e-6, large_element=0.7e-6, deletion=0.3e-6
+        start=0.1, batch=0.045, key=1.0e-6, byte=2e-9, element=0.42e-6, large_element=0.7e-6, deletion=0.3e-6
     ),
     "gentle": Cost(start=0.1, batch=0.1, key=48e-6, byte=30e-9, element=0.0, large_element=0.7e-6, deletion=0.0),
 }

@@ -3,9 +3,9 @@
 import { h } from "/console/dom.js";
 
 const MODES = {
-  fastest: "fastest: whole ranges, clients wait longest",
-  balanced: "balanced: short waits for clients",
-  gentle: "gentle: shortest waits, takes several times as long",
+  fastest: "fastest: longest waits",
+  balanced: "balanced: short waits",
+  gentle: "gentle: shortest waits, slow",
 };
 
 export function modeChoice(chosen, attributes = {}) {

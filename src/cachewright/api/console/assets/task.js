@@ -23,7 +23,7 @@ export async function taskPage(main, { signal, titled }, id) {
     titled(task.name);
     show(heading, h("div", { class: "heading" }, h("h1", {}, task.name, " ", taskStatus(task)),
       h("a", { href: `#/instances/${record.instance_id}` }, "Instance"), h("code", {}, task.id)),
-      isCancelled(task) && h("p", { class: "note" }, "Cancelled. What had moved stays where it is now; Retry continues."),
+      isCancelled(task) && h("p", { class: "note" }, "Cancelled. Finished work stays, and Retry continues."),
       task.status === "FAILED" && !isCancelled(task) && h("p", { class: "failure" }, h("strong", {}, task.error_code), ` ${record.message}`),
       task.status !== "FAILED" && record.message && h("p", { class: "failure" }, h("strong", {}, "Warning"), ` ${record.message}`),
       h("p", { class: "note" }, `Started by ${task.user_name}, ${time(task.created_at)}`,
