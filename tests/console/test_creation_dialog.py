@@ -92,7 +92,7 @@ def test_a_single_instance_is_made_resized_and_restarted(page: Page, server: Ser
     page.get_by_role("row", name="WAITING").get_by_role("link").first.click()
     expect(page.get_by_text("the maintenance window, which begins at")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("FAILED")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("CANCELLED")
     open_single(page, instance_id)
     made_a_cluster(page)
     page.get_by_role("button", name="Delete").click()
