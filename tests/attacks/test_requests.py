@@ -244,8 +244,8 @@ def test_bodies_under_way_have_a_limit_and_their_memory_is_given_back(tmp_path: 
         until(lambda: status() == b"400", "the room of the first one is given back")
         for _ in range(5):  # a room is given back a moment after the answer
             until(lambda: status() == b"400", "the room of one that was answered is not given back")
-        # seven large bodies have arrived; a part of the memory of one may stay with the allocator
-        until(lambda: memory_mb(server) < before + 2 * LARGE / 1024**2, "memory goes back to the system")
+        # seven large bodies have arrived; a part may stay with the allocator, and a server grows after its start, too
+        until(lambda: memory_mb(server) < before + 4 * LARGE / 1024**2, "memory goes back to the system")
 
 
 def test_event_streams_have_a_limit(tmp_path: Path) -> None:
