@@ -25,6 +25,7 @@ from cachewright.hosts.host import CONFIG, LINKS, SENTINEL_CONFIG, Host, Process
 from cachewright.hosts.local import LocalHost
 from cachewright.jobs.migrations.machine import GatewayMachine
 from cachewright.jobs.runner import JobRunner
+from cachewright.jobs.temporary_node import TemporaryNodes
 from cachewright.jobs.write_logs import delete_links_when_full
 from cachewright.logs import RARELY
 from cachewright.model.hosts import HostReport
@@ -71,7 +72,8 @@ class Agent:
     async def join(self) -> None:
         """Delete nodes that were removed while this host did not report, before it takes part again. Raises
         DatabaseNotReady if the database has no such host, or it was given up."""
-        self._jobs.start(self._machine)
+        self._jobs.start(self._machine, TemporaryNodes.of(self._host))
+        await self._jobs.remove_temporary_nodes()
         while stale := await in_background(self._records.stale):
             await self._delete(stale)
         await self._remove_strays()
@@ -177,6 +179,7 @@ class Agent:
             sentinels=_shown(await self._host.sentinels.processes()),
             configured=tuple(sorted(await self._host.with_file(CONFIG))),
             linked=tuple(sorted(await self._host.with_file(LINKS))),
+            runs_temporary_nodes=True,
             gateways=tuple(sorted(await self._machine.migrations())),
             public_key=self._key.public,
             has_own_role=self._records.has_own_role,

@@ -16,7 +16,7 @@ Exceptions, each beside the code that raises it; `tests/test_errors.py` compares
     ├── SourceUnusable        valkey/sources/source.py: the source of a migration does not answer, or refuses
     ├── TargetNotReady        valkey/sources/copier.py: a node cannot take keys now
     ├── KeysRefused           valkey/sources/copier.py: a node does not take a key
-    ├── CopyFailed            jobs/migrations/failure.py: a part of a migration from outside cannot be finished
+    ├── JobFailed             jobs/failure.py: a job cannot be finished
     ├── StreamInterrupted     jobs/migrations/failure.py: changes of a gateway may be missing
     ├── NodeStartFailed       hosts/host.py: a node process ended while it started
     ├── NoFreePort            hosts/ports.py: too few ports are free

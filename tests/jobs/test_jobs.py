@@ -34,6 +34,7 @@ from cachewright.jobs.spec import (
     StoreSnapshot,
     encoded,
 )
+from cachewright.jobs.temporary_node import TemporaryNodes
 from cachewright.jobs.write_logs import delete_links_when_full
 from cachewright.valkey.append_only_files import MANIFEST, manifest_of
 from cachewright.valkey.config import DATA_FOLDER
@@ -51,7 +52,8 @@ class Machine:
         self.settings = Settings(data_dir=folder)
         self.runner = JobRunner(self.settings)
         host = LocalHost(self.settings)
-        self.runner.start(GatewayMachine(host.gateways, host.gateways_dir, host.own_resources))
+        machine = GatewayMachine(host.gateways, host.gateways_dir, host.own_resources)
+        self.runner.start(machine, TemporaryNodes.of(host))
         self.node = self.settings.nodes_dir / "n"
         self.node.mkdir(parents=True)
         self.url = (folder / "storage").as_uri()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -26,7 +27,7 @@ from cachewright.store.encryption import read_key
 from migrating import SINGLE
 from postgres_server import PostgresServer
 from sdk_calls import PASSWORD, create_body, created, ended, newest_task, progress, show
-from serving import until
+from serving import freeze, thaw, until
 
 KEYS = 3_000
 SLOW = 10_000
@@ -338,14 +339,20 @@ def test_instances_without_a_cluster_are_restored_on_other_hosts(hosts: Hosts, s
     until(lambda: not leftovers(hosts), "files of the restore are left")
 
 
-def past_backup_at(hosts: Hosts, instance_id: str, second: int) -> str:
-    """Make a backup of the data at the end of a second."""
-    until(lambda: offered(hosts.server, instance_id, second), "the second cannot be restored")
-    status, answer = past(hosts.server, instance_id, second)
-    assert status == 200, answer
-    done = finished(hosts.server.client(), instance_id, str(answer["backup_id"]))
-    assert (done.status, done.error_code) == ("succeed", None), hosts.server.log()
-    return str(answer["backup_id"])
+def temporary_nodes(agent: AgentProcess) -> list[Path]:
+    return list((agent.data_dir / "converters").glob("[!.]*"))
+
+
+def frozen_with_temporary_node(hosts: Hosts) -> AgentProcess | None:
+    """The agent on whose host a temporary node runs. It is frozen then, so that it cannot end the node."""
+    for agent in filter(temporary_nodes, hosts.agents.values()):
+        assert agent.process is not None
+        process = psutil.Process(agent.process.pid)
+        freeze(process)
+        if temporary_nodes(agent):
+            return agent
+        thaw(process)
+    return None
 
 
 def test_agents_store_the_writes_of_their_primaries(hosts: Hosts) -> None:
@@ -359,7 +366,18 @@ def test_agents_store_the_writes_of_their_primaries(hosts: Hosts) -> None:
     time.sleep(max(0.0, second + 1.1 - time.time()))  # the moment is the end of a second
     killed(hosts.agents["h2"])
     caches.flushall()
-    backup_id = past_backup_at(hosts, instance_id, second)
+    until(lambda: offered(hosts.server, instance_id, second), "the second cannot be restored")
+    status, answer = past(hosts.server, instance_id, second)
+    assert status == 200, answer
+    agent = until(lambda: frozen_with_temporary_node(hosts), "no agent replays a log")
+    assert not list((hosts.server.data_dir / "spool").glob("*/log-*")), "a log passes through the server"
+    assert not list((hosts.server.data_dir / "converters").glob("*"))
+    killed(agent)
+    backup_id = str(answer["backup_id"])
+    done = finished(client, instance_id, backup_id)
+    assert (done.status, done.error_code) == ("succeed", None), hosts.server.log()
+    assert leftovers(hosts) == []
+    assert [path for agent in hosts.agents.values() for path in temporary_nodes(agent)] == []
     assert len(kept(hosts, "write-log")) == 2
     keys = keys_of_logs(hosts, instance_id)
     assert len(keys) >= 2

@@ -7,7 +7,7 @@ from cachewright.hosts.host import MeasuredHost
 from cachewright.hosts.resources import Resources
 from cachewright.model.instances import Node
 from cachewright.operations.online_migrations.parts import seen_from
-from cachewright.operations.online_migrations.places import next_place, place_of_gateways
+from cachewright.operations.work_places import next_place, place_of_work, runs_gateways
 from cachewright.valkey.access import has_socket
 from cachewright.valkey.sources.target import TargetMap
 from write_log_fixtures import a_node
@@ -45,16 +45,16 @@ def test_the_host_of_the_gateways(names: tuple[str, ...], primaries: tuple[str, 
         "small": a_host(49),
         "earlier": a_host(gateways=None),
     }
-    assert place_of_gateways(nodes_on(*names), nodes_on(*primaries), hosts, 50) == place
+    assert place_of_work(nodes_on(*names), nodes_on(*primaries), hosts, 50, runs_gateways) == place
 
 
 def test_gateways_move_only_from_a_host_that_does_not_report() -> None:
     nodes, hosts = nodes_on("h2", "h3"), {"h2": a_host(), "h3": a_host()}
-    assert next_place("h2", nodes, hosts) == "h2"
+    assert next_place("h2", nodes, hosts, runs_gateways) == "h2"
     del hosts["h2"]
-    assert next_place("h2", nodes, hosts) == "h3"
-    assert next_place("h2", nodes, {}) == "h2"
-    assert next_place("local", nodes, hosts) == "local"
+    assert next_place("h2", nodes, hosts, runs_gateways) == "h3"
+    assert next_place("h2", nodes, {}, runs_gateways) == "h2"
+    assert next_place("local", nodes, hosts, runs_gateways) == "local"
 
 
 def test_an_agent_reaches_its_own_nodes_by_their_sockets() -> None:

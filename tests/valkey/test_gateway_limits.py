@@ -13,8 +13,8 @@ from cachewright.config import Settings
 from cachewright.hosts.host import CONFIG
 from cachewright.hosts.local import LocalHost
 from cachewright.hosts.resources import Resources
+from cachewright.jobs.failure import JobFailed
 from cachewright.jobs.migrations import gateway_limits
-from cachewright.jobs.migrations.failure import CopyFailed
 from cachewright.jobs.migrations.gateway_limits import (
     gateway_memory,
     limit_gateway,
@@ -63,7 +63,7 @@ async def test_a_gateway_that_needs_more_memory_ends_and_leaves_no_core(there: R
         await session.ask("SETRANGE", "large", 500 * MEGABYTE, "x")
     until(lambda: gateways.is_out_of_memory(gateways.read_log(there.gateway)), "the gateway has not ended")
     assert not list(there.gateway.folder.glob("core*"))
-    with pytest.raises(CopyFailed) as failed:
+    with pytest.raises(JobFailed) as failed:
         await require_within_limits(there.gateway, None)
     assert (failed.value.code, failed.value.final) == (errors.NOT_ENOUGH_MEMORY, True)
 
@@ -90,16 +90,16 @@ async def test_a_snapshot_is_not_longer_than_the_data_can_be(tmp_path: Path, mon
     gateway.folder.mkdir(parents=True)
     await require_disk(machine, gateway, receiving(most), most)
     await require_stored(machine, gateway, most)
-    with pytest.raises(CopyFailed) as failed:
+    with pytest.raises(JobFailed) as failed:
         await require_disk(machine, gateway, receiving(most + 1), most)
     assert (failed.value.code, failed.value.final) == (errors.SOURCE_UNUSABLE, True)
     (gateway.folder / "temp-1.7.rdb").write_bytes(b"x" * 11)
     await require_disk(machine, gateway, receiving(0), 11)
-    with pytest.raises(CopyFailed) as failed:
+    with pytest.raises(JobFailed) as failed:
         await require_disk(machine, gateway, receiving(0), 10)
     assert failed.value.code == errors.SOURCE_UNUSABLE
     (gateway.folder / gateways.LOG).write_text("7:S # bio: Write error or short write writing to the DB dump file")
-    with pytest.raises(CopyFailed) as failed:
+    with pytest.raises(JobFailed) as failed:
         await require_stored(machine, gateway, most)
     assert (failed.value.code, failed.value.final) == (errors.SOURCE_UNUSABLE, True)
 
@@ -107,10 +107,10 @@ async def test_a_snapshot_is_not_longer_than_the_data_can_be(tmp_path: Path, mon
         raise OSError(28, "the disk is almost full")
 
     monkeypatch.setattr(gateway_limits, "require_reserve", full)
-    with pytest.raises(CopyFailed) as failed:
+    with pytest.raises(JobFailed) as failed:
         await require_stored(machine, gateway, most)
     assert (failed.value.code, failed.value.final) == (errors.NOT_ENOUGH_DISK, True)
-    with pytest.raises(CopyFailed) as failed:
+    with pytest.raises(JobFailed) as failed:
         await require_disk(machine, gateway, receiving(1), most)
     assert (failed.value.code, failed.value.final) == (errors.NOT_ENOUGH_DISK, True)
     (gateway.folder / "temp-1.7.rdb").unlink()
@@ -122,7 +122,7 @@ async def test_what_the_kernel_has_ended_is_not_started_again(tmp_path: Path) ->
     (tmp_path / "temp-1800000000.7.rdb").write_bytes(b"x" * 100)
     await require_within_limits(gateway, 101)
     await require_within_limits(gateway, None)
-    with pytest.raises(CopyFailed) as failed:
+    with pytest.raises(JobFailed) as failed:
         await require_within_limits(gateway, 100)
     assert "more than 100 bytes" in failed.value.message
     lines = ["7:S # Short read or OOM loading DB. Unrecoverable error, aborting now."]
@@ -130,7 +130,7 @@ async def test_what_the_kernel_has_ended_is_not_started_again(tmp_path: Path) ->
     await require_within_limits(gateway, 101)
     lines.append("7:S # Terminating server after rdb file reading failure.")
     (tmp_path / gateways.LOG).write_text("\n".join(lines))
-    with pytest.raises(CopyFailed) as failed:
+    with pytest.raises(JobFailed) as failed:
         await require_within_limits(gateway, 101)
     assert (failed.value.code, failed.value.final) == (errors.SOURCE_UNUSABLE, True)
     assert "Short read" in failed.value.message
@@ -141,6 +141,6 @@ async def test_a_source_that_says_that_it_has_grown_does_not_take_the_memory_of_
     found = Resources(memory=100, memory_free=5, disk_free=0)
     await require_host_memory(machine, "a test runs")
     found = Resources(memory=100, memory_free=4, disk_free=0)
-    with pytest.raises(CopyFailed) as failed:
+    with pytest.raises(JobFailed) as failed:
         await require_host_memory(machine, "a test runs")
     assert (failed.value.code, failed.value.final) == (errors.NOT_ENOUGH_MEMORY, True)

@@ -25,11 +25,13 @@ class Rebuilt(msgspec.Struct, frozen=True):
     """What is known of a shard's file that was made from a write log.
 
     :ivar memory: bytes that its data took in a node.
+    :ivar version: of the valkey-server that has written it; empty in those of earlier releases.
     """
 
     size: int
     sha256: str
     memory: int
+    version: str = ""
 
 
 class Spool:
@@ -80,6 +82,12 @@ class Spool:
         before the draft is stored."""
         self._create_folder()
         write_private(self._folder / _PLACES, msgspec.json.encode(places))
+
+    def begin_rebuilding(self, shard: int, node_id: str | None) -> None:
+        """Store where the snapshot of a shard will be made: with the agent of a node, or here with None."""
+        self._rebuilt_file(shard).unlink(missing_ok=True)
+        others = {number: place for number, place in self.places().items() if number != shard}
+        self.store_places(others if node_id is None else {**others, shard: node_id})
 
     def places(self) -> dict[int, str]:
         """Return what `store_places` has stored."""

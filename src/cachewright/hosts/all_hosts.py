@@ -214,7 +214,13 @@ class AllHosts(AllProcesses):
         found = dict(self._local.measured()) if self._database.claim.is_held else {}
         for name, (address, report) in self._reports.all(alive=True).items():
             resources = Resources(memory=report.memory, memory_free=report.memory_free, disk_free=report.disk_free)
-            found[name] = MeasuredHost(address, resources, report.tls, gateways=report.gateways)
+            found[name] = MeasuredHost(
+                address,
+                resources,
+                report.tls,
+                gateways=report.gateways,
+                runs_temporary_nodes=report.runs_temporary_nodes,
+            )
         return found
 
     def server_versions(self) -> Sequence[str]:

@@ -46,13 +46,14 @@ class NodeStartFailed(CachewrightError):
 class MeasuredHost(msgspec.Struct, frozen=True):
     """A machine's address for nodes, its resources, and whether its valkey-server has TLS.
 
-    :ivar gateways: see `HostReport`.
+    :ivar gateways: see `HostReport`, as `runs_temporary_nodes`.
     """
 
     address: str
     resources: Resources
     tls: bool
     gateways: tuple[str, ...] | None = None
+    runs_temporary_nodes: bool = False
 
 
 class ProcessInfo(msgspec.Struct, frozen=True, gc=False):
@@ -176,7 +177,7 @@ class Host(Processes, Jobs, Protocol):
 
     @property
     def converters(self) -> Processes:
-        """The temporary nodes that divide backups by slots, by the id of their task."""
+        """The temporary nodes of this machine, which divide backups by slots or replay write logs."""
 
     @property
     def converters_dir(self) -> Path:

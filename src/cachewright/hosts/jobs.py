@@ -11,7 +11,7 @@ import msgspec
 
 JobFailure = Literal["node", "disk", "storage", "damaged", "memory", "copy", "unexpected"]
 """What has failed: the node does not answer or refuses, the disk of the host, the storage of backups; or the backup is
-damaged, or the data is larger than the memory of the node; or a part of a migration, which has a code of its own."""
+damaged, or the data is larger than the memory of the node; or (`copy`) what has a code of its own."""
 
 
 ORDER_SECONDS = 4.0
@@ -24,7 +24,7 @@ class JobState(msgspec.Struct, frozen=True, kw_only=True):
     :ivar stage: name of the part of the job that runs now; jobs of one part have none.
     :ivar told: what the job has told until now: counters, and results.
     :ivar failure: what has failed, :ivar text: for people.
-    :ivar code: row of the error table of a failed migration, :ivar final: whether no further attempt can help.
+    :ivar code: row of the error table, of a failure `copy`, :ivar final: whether no further attempt can help.
     """
 
     stage: str = ""

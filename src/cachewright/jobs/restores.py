@@ -28,7 +28,7 @@ async def make(work: FolderWork, job: MakeData) -> None:
     files = SnapshotFiles(work.folder)
     await asyncio.to_thread(work.new_folder)
     try:
-        binary = await asyncio.to_thread(work.server_that_reads, job.manifest.server_version)
+        _, binary = await asyncio.to_thread(work.server_that_reads, job.manifest.server_version)
         done, whole = 0, max(job.manifest.size, 1)
         for shard in job.manifest.shards:
 

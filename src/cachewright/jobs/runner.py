@@ -15,9 +15,9 @@ from cachewright.concurrency import end_tasks
 from cachewright.config import Settings
 from cachewright.hosts.jobs import JobFailure, JobState
 from cachewright.hosts.node_folders import delete_folder
-from cachewright.jobs import restores, snapshots, write_logs
+from cachewright.jobs import replays, restores, snapshots, write_logs
+from cachewright.jobs.failure import JobFailed
 from cachewright.jobs.migrations import job as migrations
-from cachewright.jobs.migrations.failure import CopyFailed
 from cachewright.jobs.migrations.machine import GatewayMachine
 from cachewright.jobs.migrations.orders import Orders
 from cachewright.jobs.migrations.unused import UsedGateways
@@ -35,12 +35,15 @@ from cachewright.jobs.spec import (
     ReadTimes,
     ReceiveSnapshot,
     RemoveGateways,
+    ReplayLog,
     StoreLog,
     StoreSnapshot,
     decoded,
 )
+from cachewright.jobs.temporary_node import TemporaryNodes
 from cachewright.jobs.work import FolderWork, OrderedWork, Work
 from cachewright.threads import in_background
+from cachewright.valkey.append_only_files import DamagedLog
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.rdb_check import DamagedSnapshot
 from cachewright.valkey.rdb_index import UnreadableSnapshot
@@ -79,12 +82,12 @@ class JobRunner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: dict[str, _Running] = {}
 
-    def start(self, machine: GatewayMachine) -> None:
+    def start(self, machine: GatewayMachine, nodes: TemporaryNodes) -> None:
         """Run jobs on the event loop of the caller.
 
-        :param machine: this one, for gateways of migrations.
+        :param machine: this one, for gateways of migrations, :param nodes: for temporary nodes.
         """
-        self._machine, self._used = machine, UsedGateways(machine)
+        self._machine, self._used, self._nodes = machine, UsedGateways(machine), nodes
         self._loop = asyncio.get_running_loop()
 
     async def stop(self) -> None:
@@ -97,6 +100,13 @@ class JobRunner:
         works = [job.work for job in self._jobs.values() if job.ended_at is None]
         used = {work.folder for work in works if isinstance(work, FolderWork)}
         await in_background(_sweep, self._settings.nodes_dir, used)
+
+    async def remove_temporary_nodes(self) -> None:
+        """Remove the temporary nodes of an earlier process, whose jobs have ended with it."""
+        try:
+            await self._nodes.remove_all()
+        except JobFailed as failed:
+            log.warning("%s", failed.message)
 
     async def remove_unused_gateways(self) -> None:
         """Remove gateways of migrations whose instance is deleted, or of which no server has called for long."""
@@ -164,7 +174,7 @@ class JobRunner:
             work = OrderedWork(self._settings, node_id)
             return work, migrations.perform(work, job, self._machine)
         in_folder = FolderWork(self._settings, node_id, job.folder)
-        return in_folder, _run(in_folder, job)
+        return in_folder, _run(in_folder, job, self._nodes)
 
     async def _perform(self, node_id: str, job_id: str, job: Job, seconds: float) -> JobState:
         await self._begin(node_id, job_id, job)
@@ -232,7 +242,7 @@ async def _perform(work: Work, job: Job, acting: Coroutine[Any, Any, None]) -> N
     except asyncio.CancelledError:
         work.change(has_ended=True, failure="unexpected", text="the job was ended")
         raise
-    except CopyFailed as failed:
+    except JobFailed as failed:
         work.change(has_ended=True, failure="copy", text=failed.message, code=failed.code, final=failed.final)
     except Exception as error:  # whatever it is, the server reads it
         failure = _failure_of_migration(error) if isinstance(job, PartOfMigration) else _failure(job, error)
@@ -243,7 +253,7 @@ async def _perform(work: Work, job: Job, acting: Coroutine[Any, Any, None]) -> N
         work.change(has_ended=True)
 
 
-async def _run(work: FolderWork, job: FolderJob) -> None:
+async def _run(work: FolderWork, job: FolderJob, nodes: TemporaryNodes) -> None:
     match job:
         case ReceiveSnapshot():
             await snapshots.receive(work, job)
@@ -259,12 +269,14 @@ async def _run(work: FolderWork, job: FolderJob) -> None:
             await write_logs.read_times(work, job)
         case StoreLog():
             await write_logs.store(work, job)
+        case ReplayLog():
+            await replays.replay(work, job, nodes)
 
 
 def _failure(job: Job, error: Exception) -> JobFailure:
     if isinstance(error, StorageFailed):
         return "storage"
-    if isinstance(error, FileNotFoundError | BackupDamaged | DamagedSnapshot | UnreadableSnapshot):
+    if isinstance(error, FileNotFoundError | BackupDamaged | DamagedLog | DamagedSnapshot | UnreadableSnapshot):
         return "damaged"
     if isinstance(error, DiskFailed):
         return "disk"

@@ -60,7 +60,7 @@ async def _count(work: FolderWork, receiver: SnapshotReceiver) -> None:
 
 
 async def check(work: FolderWork, job: CheckSnapshot) -> None:
-    binary = await asyncio.to_thread(work.server_that_reads, job.version)
+    _, binary = await asyncio.to_thread(work.server_that_reads, job.version)
     content = await rdb_check.check(binary, work.folder / SNAPSHOT_FILE, lambda read: work.tell(Done(read)))
     work.tell(Checked(content.keys))
 

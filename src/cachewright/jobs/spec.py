@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 
 from cachewright.backups.manifest import Manifest, SavedShard
+from cachewright.backups.spool import Rebuilt
 from cachewright.jobs.migrations.run import Assignment
 from cachewright.jobs.migrations.shards import CopyShard, FollowSource, SyncGateway
 from cachewright.model.instances import Node
@@ -125,6 +126,27 @@ class StoreLog(_FolderJob, frozen=True, kw_only=True, tag="store log"):
     parts: tuple[LogPart, ...]
 
 
+class ReplayLog(_FolderJob, frozen=True, kw_only=True, tag="replay log"):
+    """Fetch a write log, load its writes until a second into a temporary node, and leave the snapshot that it writes in
+    the folder, as `ReceiveSnapshot` does.
+
+    :ivar storage: URL, as in `StoreSnapshot`.
+    :ivar moment: epoch seconds.
+    :ivar name: of the temporary node, :ivar databases: number of its databases.
+    :ivar is_cluster: it is one of a cluster.
+    """
+
+    storage: str
+    log: WriteLog
+    moment: int
+    name: _Name
+    databases: int
+    is_cluster: bool
+
+    def __post_init__(self) -> None:
+        msgspec.convert(tuple(self.log.stored), tuple[_Name, ...])
+
+
 class _PartOfMigration(_Job, frozen=True, kw_only=True):
     """A part of a migration from outside, with gateways on the machine of the agent. Its server says `Orders` to it.
 
@@ -159,7 +181,7 @@ class RemoveGateways(_Job, frozen=True, kw_only=True, tag="remove gateways"):
     migration_id: str
 
 
-FolderJob = ReceiveSnapshot | CheckSnapshot | StoreSnapshot | MakeData | LinkLog | ReadTimes | StoreLog
+FolderJob = ReceiveSnapshot | CheckSnapshot | StoreSnapshot | MakeData | LinkLog | ReadTimes | StoreLog | ReplayLog
 PartOfMigration = Synchronize | CopyKeys | Follow
 Job = FolderJob | PartOfMigration | RemoveGateways
 
@@ -216,6 +238,13 @@ class Made(msgspec.Struct, frozen=True):
     share: float = 0.0
     written: int = 0
     keys: int = 0
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """Progress and result of `ReplayLog`: the finished share, and at the end what is known of the snapshot."""
+
+    share: float = 0.0
+    rebuilt: Rebuilt | None = None
 
 
 class Linked(msgspec.Struct, frozen=True):

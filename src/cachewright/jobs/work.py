@@ -112,10 +112,10 @@ class FolderWork(Work):
         await storage.require_mark(is_new=False)
         return storage
 
-    def server_that_reads(self, version: str) -> Path:
-        """Return the valkey-server of this machine that reads snapshots of this version. Raises DamagedSnapshot without
-        one. Blocks."""
+    def server_that_reads(self, version: str) -> tuple[str, Path]:
+        """Return version and path of the valkey-server of this machine that reads snapshots of this version. Raises
+        DamagedSnapshot without one. Blocks."""
         found = reading_server(self.settings.valkey_binaries, version)
         if found is None:
             raise DamagedSnapshot(f"this host has no valkey-server {version} or later to read it")
-        return found[1]
+        return found

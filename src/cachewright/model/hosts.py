@@ -36,6 +36,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     :ivar runs_sentinels: whether its agent may read where sentinels run, which it needs to run some.
     :ivar gateways: ids of the migrations from outside that have gateways there; None if its agent runs none, as those
         of earlier releases.
+    :ivar runs_temporary_nodes: whether its agent replays write logs; that of an earlier release does not.
     :ivar configured: ids of the nodes that have a configuration.
     :ivar linked: ids of the nodes that have links to files of write logs.
     :ivar public_key: key for calls to the agent.
@@ -55,6 +56,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     sentinels: dict[str, tuple[int, float]] = {}
     runs_sentinels: bool = False
     gateways: tuple[str, ...] | None = None
+    runs_temporary_nodes: bool = False
     configured: tuple[str, ...] = ()
     linked: tuple[str, ...] = ()
     public_key: str | None = None

@@ -15,13 +15,12 @@ from cachewright.heartbeats import LoopHeartbeats
 from cachewright.hosts.calls import HostSilent
 from cachewright.logs import RARELY
 from cachewright.model.backups import Backup, BackupState, expired
-from cachewright.model.hosts import EMBEDDED
 from cachewright.model.tasks import ENDED, Task
 from cachewright.monitoring.storage_quota import REASON, backups_over
 from cachewright.operations.actions.past_backup import end_replays
 from cachewright.operations.backup import BACKUP
 from cachewright.operations.context import OperationContext
-from cachewright.operations.snapshot_places import snapshot_folder
+from cachewright.operations.snapshot_places import delete_elsewhere
 from cachewright.store import backups, tasks
 from cachewright.tasks.operation import CANCELLED, ActionFailed
 from cachewright.threads import in_background
@@ -91,14 +90,13 @@ class BackupRetention:
         """Delete the manifest, then everything else."""
         context = self._context
         await end_replays(context, backup.id)
-        await in_background(Spool(context.settings.spool_dir / backup.id, context.database.cipher).clear)
+        spool = Spool(context.settings.spool_dir / backup.id, context.database.cipher)
+        if backup.state == "failed":
+            await delete_elsewhere(context, backup, spool)
+        await in_background(spool.clear)
         storage = await context.marked_backup_storage()
         await storage.remove_object(manifest_name(backup.id))
         await storage.remove(backup.id)
-        if backup.state == "failed":
-            for node in await context.nodes(backup.instance_id):
-                if node.host_name != EMBEDDED:
-                    await context.host.delete_folders(node.id, snapshot_folder(backup.id))
 
     def _forget(self, backup: Backup) -> None:
         """Delete the record of a backup. That of a failed one stays."""

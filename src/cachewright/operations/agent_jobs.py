@@ -1,8 +1,8 @@
 """Work that the agent of a node's host performs as a job, followed from a sub-step."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from cachewright import errors
 from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.jobs import JobFailure, JobState
+from cachewright.jobs.failure import JobFailed
 from cachewright.jobs.spec import Job, encoded
 from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
@@ -28,6 +29,15 @@ _CODES: dict[JobFailure, str] = {
     "unexpected": errors.UNEXPECTED_TASK_ERROR,
 }
 _FINAL = frozenset[JobFailure]({"disk", "damaged", "memory"})
+
+
+@contextmanager
+def failures_of_actions() -> Iterator[None]:
+    """Turn JobFailed into ActionFailed."""
+    try:
+        yield
+    except JobFailed as failure:
+        raise ActionFailed(failure.code, failure.message, failure.final) from failure
 
 
 class JobForgotten(HostSilent):

@@ -14,6 +14,7 @@ from cachewright.backups.storage import folder_of
 from cachewright.clock import now_ms
 from cachewright.errors import ApiError
 from cachewright.model.backups import MOST_MANUAL, Backup
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import ENDED, Step, Task, Work
 from cachewright.model.write_logs import WriteLog
@@ -32,6 +33,7 @@ from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import BackupRequest
 from cachewright.operations.step_names import PRE_CHECK, RESOURCE_CHECK
+from cachewright.operations.work_places import place_of_temporary_node
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.placement.capacity import Size
 from cachewright.store import backups, tasks
@@ -139,13 +141,17 @@ class Backups(Operation[BackupRequest, BackupParams]):
             raise ActionFailed(refused.code, refused.message, True) from refused
         sizes = {log.shard: log.size for log in logs}
         copies = await asyncio.to_thread(_copies_on_disk, context, params.backup_id)
-        disk = past_backup.disk_bytes(logs) + max(copies - 1, 0) * sum(sizes.values())
-        room = CheckResources(host_bytes=max(sizes.values()), disk_bytes=disk, rooms=())
+        nodes, needed = await context.nodes(task.instance_id), max(sizes.values())
+        writers = [node for node in nodes if node.id in {log.node_id for log in logs}]
+        place = await place_of_temporary_node(context, nodes, writers, needed)
+        host_name = place.host_name if place else EMBEDDED
+        disk = past_backup.disk_bytes(logs) + max(copies - 1, 0) * sum(sizes.values()) * int(place is None)
+        room = CheckResources(host_bytes=needed, disk_bytes=disk, rooms=(), host_name=host_name)
         return build(
             task.run_id,
             {
                 PRE_CHECK: [check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_SECONDS), room)],
-                **past_backup.steps(params.backup_id, logs, moment, _SNAPSHOT),
+                **past_backup.steps(params.backup_id, logs, moment, _SNAPSHOT, host_name),
                 **_storing(params, sizes),
             },
         )

@@ -1,7 +1,7 @@
 """A backup of the data as it was at the end of a second in the past, made from write logs.
 
-For each shard, a temporary node loads the base of its log and the writes until that second, and writes a snapshot. What
-follows is as in every backup, so the data can be restored into any instance.
+For each shard, a temporary node on a host of the instance loads the base of its log and the writes until that second,
+and writes a snapshot. What follows is as in every backup, so the data can be restored into any instance.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from cachewright import errors
 from cachewright.errors import ApiError
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.write_logs import WriteLog, chosen, windows
 from cachewright.operations.actions.past_backup import (
     LogArguments,
@@ -50,14 +51,21 @@ def disk_bytes(logs: Sequence[WriteLog]) -> int:
     return 2 * sum(log.size for log in logs)
 
 
-def steps(backup_id: str, logs: Sequence[WriteLog], moment: int, snapshot: str) -> Steps:
-    """Return the steps until the snapshots are in the spool. `snapshot` is the name of the last one."""
+def steps(backup_id: str, logs: Sequence[WriteLog], moment: int, snapshot: str, host_name: str) -> Steps:
+    """Return the steps until the snapshots are in the spool, or on a host. `snapshot` is the name of the last one.
+
+    :param host_name: of the host of the temporary nodes.
+    """
+    is_here = host_name == EMBEDDED
     fetched, replayed = [], []
     for log in logs:
-        arguments, size = LogArguments(backup_id, log.id, moment), max(log.size, 1)
-        fetch = effort("logs", unit="bytes", total=size, seconds=size * _FETCH_SECONDS_A_BYTE)
-        fetched.append(fetch_write_log.sub_step(f"{LOG_DOWNLOAD} Shard {log.shard}", fetch, arguments))
+        arguments, size = LogArguments(backup_id, log.id, moment, None if is_here else host_name), max(log.size, 1)
         seconds = _REPLAY_SECONDS + size * _REPLAY_SECONDS_A_BYTE
+        if is_here:
+            fetch = effort("logs", unit="bytes", total=size, seconds=size * _FETCH_SECONDS_A_BYTE)
+            fetched.append(fetch_write_log.sub_step(f"{LOG_DOWNLOAD} Shard {log.shard}", fetch, arguments))
+        else:
+            seconds += size * _FETCH_SECONDS_A_BYTE
         replay = effort("replay", unit="bytes", total=size, seconds=seconds, fixed=_REPLAY_SECONDS)
         replayed.append(replay_write_log.sub_step(f"{REPLAY} Shard {log.shard}", replay, arguments))
     last = assemble_past_snapshots.sub_step(

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cachewright import errors
+from cachewright.jobs.temporary_node import TemporaryNode, TemporaryNodes
+from cachewright.operations.agent_jobs import failures_of_actions
 from cachewright.operations.context import OperationContext
-from cachewright.operations.temporary_node import TemporaryNode
 from cachewright.tasks.operation import ActionFailed
 from cachewright.valkey.config import SNAPSHOT, converter_conf
 
@@ -18,7 +19,7 @@ class SlotOrder:
     """The temporary node of one task. Methods raise ActionFailed."""
 
     def __init__(self, context: OperationContext, task_id: str) -> None:
-        self._node = TemporaryNode(context, task_id)
+        self._node = TemporaryNode(TemporaryNodes.of(context.host), task_id)
 
     async def write(
         self, snapshot: Path, target: Path, keys: int, version: str, progress: Callable[[float], None]
@@ -28,14 +29,17 @@ class SlotOrder:
         :param version: of the valkey-server that the node runs.
         :param progress: called with the finished share.
         """
-        await self._node.start(version, converter_conf, lambda folder: os.link(snapshot, folder / SNAPSHOT))
-        said = await self._node.loaded(lambda share: progress(share / 2))
+        with failures_of_actions():
+            await self._node.start(version, converter_conf, lambda folder: os.link(snapshot, folder / SNAPSHOT))
+            said = await self._node.loaded(lambda share: progress(share / 2))
         found = int(said["rdb_last_load_keys_loaded"]) + int(said["rdb_last_load_keys_expired"])
         if found != keys:
             message = f"{found} keys were loaded, the backup has {keys}"
             raise ActionFailed(errors.BACKUP_DAMAGED, message, True)
-        await self._node.save(said, target, lambda share: progress((1 + share) / 2))
+        with failures_of_actions():
+            await self._node.save(said, target, lambda share: progress((1 + share) / 2))
 
     async def end(self) -> None:
         """End the node and delete its files."""
-        await self._node.end()
+        with failures_of_actions():
+            await self._node.end()

@@ -10,6 +10,7 @@ from cachewright.backups.spool import Spool
 from cachewright.hosts.calls import HostSilent
 from cachewright.jobs.receiver import SnapshotReceiver
 from cachewright.jobs.spec import SNAPSHOT_PREFIX
+from cachewright.model.backups import Backup
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Task
@@ -22,6 +23,11 @@ from cachewright.tasks.operation import ActionFailed
 def snapshot_folder(backup_id: str) -> str:
     """Return the name of the folder, below that of a node, in which the agent of its host keeps the snapshot."""
     return f"{SNAPSHOT_PREFIX}{backup_id}"
+
+
+def replay_folder(backup_id: str, shard: int) -> str:
+    """Same, for a snapshot that is made from a write log. All those of a backup may be on one host."""
+    return f"{snapshot_folder(backup_id)}-{shard}"
 
 
 async def clear(context: OperationContext, spool: Spool, nodes: Sequence[Node]) -> None:
@@ -63,9 +69,9 @@ async def are_there(context: OperationContext, task: Task, spool: Spool) -> bool
     return all(hosts.get(node_id) in present for node_id in places.values())
 
 
-async def place_of(context: OperationContext, task: Task, spool: Spool, shard: int) -> Node | None:
-    """Return the node in whose folder the snapshot of a shard is; None if it is in the spool. ActionFailed if there is
-    no such node any more."""
+async def place_of(context: OperationContext, task: Task, spool: Spool, shard: int) -> tuple[Node, str] | None:
+    """Return the node below whose folder the snapshot of a shard is, and the name of the folder with it; None if it is
+    in the spool. ActionFailed if there is no such node any more."""
     node_id = (await asyncio.to_thread(spool.places)).get(shard)
     if node_id is None:
         return None
@@ -73,4 +79,15 @@ async def place_of(context: OperationContext, task: Task, spool: Spool, shard: i
     if node is None:
         message = f"the snapshot of shard {shard} was with node {node_id}, which is gone; request another backup"
         raise ActionFailed(errors.BACKUP_DAMAGED, message, True)
-    return node
+    if await asyncio.to_thread(spool.rebuilt, shard) is not None:
+        return node, replay_folder(spool.backup_id, shard)
+    return node, snapshot_folder(spool.backup_id)
+
+
+async def delete_elsewhere(context: OperationContext, backup: Backup, spool: Spool) -> None:
+    """Delete the snapshots of a backup on other hosts. Raises HostSilent."""
+    places = await asyncio.to_thread(spool.places)
+    for node in await context.nodes(backup.instance_id):
+        if node.host_name != EMBEDDED:
+            replayed = (replay_folder(backup.id, shard) for shard, node_id in places.items() if node_id == node.id)
+            await context.host.delete_folders(node.id, snapshot_folder(backup.id), *replayed)

@@ -7,7 +7,8 @@ from functools import partial
 from typing import TypeVar
 
 from cachewright import errors
-from cachewright.jobs.migrations.failure import CopyFailed, StreamInterrupted
+from cachewright.jobs.failure import JobFailed
+from cachewright.jobs.migrations.failure import StreamInterrupted
 from cachewright.jobs.migrations.run import SourceRun, readable
 from cachewright.jobs.migrations.shards import Shard
 from cachewright.jobs.migrations.throttle import Throttle
@@ -32,7 +33,7 @@ Result = TypeVar("Result")
 
 
 class Copying:
-    """Copies keys of one gateway in one sub-step. Methods raise StreamInterrupted, or CopyFailed."""
+    """Copies keys of one gateway in one sub-step. Methods raise StreamInterrupted, or JobFailed."""
 
     def __init__(self, run: SourceRun, shard: Shard, stream: Stream, *, follows: bool = True) -> None:
         """:param follows: whether the keys come from a gateway that follows its source."""
@@ -60,7 +61,7 @@ class Copying:
                     "keys that the source has deleted meanwhile are not known, and the instance had keys of its own "
                     "before the migration; delete all keys of the instance, then restart the migration"
                 )
-                raise CopyFailed(errors.SOURCE_UNUSABLE, message, final=True)
+                raise JobFailed(errors.SOURCE_UNUSABLE, message, final=True)
             stream.changed.forget_flush()
             await self._copy_each(report)
             if not is_first and self._run.assignment.target_was_empty:
@@ -140,7 +141,7 @@ class Copying:
         copier, run = self.stream.copier, self._run
         try:
             libraries = await self._patiently(copier.libraries)
-        except CopyFailed as failure:
+        except JobFailed as failure:
             if not self._is_direct:
                 raise
             await run.note("warning", f"functions are not copied: {failure.message}")
@@ -188,11 +189,11 @@ class Copying:
         return await self._patiently(self.stream.copier.target_load)
 
     def require_databases(self, keys: Mapping[int, int]) -> None:
-        """Raise CopyFailed DCS.9020 if the source uses databases that the instance does not have."""
+        """Raise JobFailed DCS.9020 if the source uses databases that the instance does not have."""
         databases = self._run.assignment.databases
         if unknown := [number for number in keys if number >= databases]:
             message = f"the source has keys in database {unknown[0]}, the instance has {databases} databases"
-            raise CopyFailed(errors.SOURCE_UNUSABLE, message, final=True)
+            raise JobFailed(errors.SOURCE_UNUSABLE, message, final=True)
 
     async def _delete_surplus(self, database: int) -> None:
         """Delete keys of the instance that the gateway does not have."""
@@ -233,7 +234,7 @@ class Copying:
                 await asyncio.sleep(_AGAIN_SECONDS)
             except KeysRefused as refusal:
                 code = errors.MIGRATION_OUT_OF_MEMORY if refusal.no_memory else errors.SOURCE_UNUSABLE
-                raise CopyFailed(code, f"a key is refused: {refusal.message}", final=True) from refusal
+                raise JobFailed(code, f"a key is refused: {refusal.message}", final=True) from refusal
             else:
                 if has_waited:
                     self._caller.end_wait()
@@ -251,7 +252,7 @@ class Copying:
             except (*NODE_GONE, NodeRefused) as error:
                 if self._is_direct and isinstance(error, NodeRefused):
                     words = without_secret(str(error), self._run.assignment.source.password)
-                    raise CopyFailed(errors.SOURCE_UNUSABLE, f"the source refuses: {words}", final=True) from error
+                    raise JobFailed(errors.SOURCE_UNUSABLE, f"the source refuses: {words}", final=True) from error
                 raise StreamInterrupted(str(error)) from error
 
     async def _link_again(self) -> None:

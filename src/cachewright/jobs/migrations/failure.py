@@ -1,20 +1,6 @@
-"""Why a part of a migration has ended."""
+"""Why a copy of keys is interrupted."""
 
 from cachewright.errors import CachewrightError
-
-
-class CopyFailed(CachewrightError):
-    """A part of a migration cannot be finished.
-
-    :ivar code: row of the error table.
-    :ivar final: no further attempt can help.
-    """
-
-    def __init__(self, code: str, message: str, final: bool = False) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.final = final
 
 
 class StreamInterrupted(CachewrightError):

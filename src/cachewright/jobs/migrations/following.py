@@ -35,7 +35,7 @@ class ShardFollower:
         self._source_removed = 0
 
     async def keep_up(self) -> bool:
-        """Copy what has changed. Return whether there was anything. Waits for the source. Raises CopyFailed."""
+        """Copy what has changed. Return whether there was anything. Waits for the source. Raises JobFailed."""
         try:
             copying = await self._current()
             if not copying.stream.is_whole:
@@ -49,7 +49,7 @@ class ShardFollower:
         return found
 
     def see_source(self) -> None:
-        """Take the position of the source in its stream of writes into account. Raises CopyFailed."""
+        """Take the position of the source in its stream of writes into account. Raises JobFailed."""
         primary = self._run.primary(self._shard)
         self.source_offset, self.source_keys = primary.offset, sum(primary.keys.values())
         self._source_removed = primary.removed
@@ -79,12 +79,12 @@ class ShardFollower:
         return stream is not None and stream.is_whole and stream.copied_offset >= self.source_offset
 
     async def finish(self) -> None:
-        """End the replication, and copy the rest. Raises StreamInterrupted, or CopyFailed."""
+        """End the replication, and copy the rest. Raises StreamInterrupted, or JobFailed."""
         copying = await self._current()
         await detach(copying)
 
     async def target_load(self) -> TargetLoad:
-        """Return what the nodes of the instance measure. Raises StreamInterrupted, or CopyFailed."""
+        """Return what the nodes of the instance measure. Raises StreamInterrupted, or JobFailed."""
         copying = await self._current()
         return await copying.target_load()
 
@@ -101,7 +101,7 @@ class ShardFollower:
 
 async def detach(copying: Copying) -> None:
     """End the replication of a gateway, and copy what it has received until then. The instance is then the source at
-    one moment. Raises StreamInterrupted, or CopyFailed."""
+    one moment. Raises StreamInterrupted, or JobFailed."""
     try:
         await gateways.detach(copying.stream.gateway)
     except (*NODE_GONE, NodeRefused) as error:
@@ -119,7 +119,7 @@ async def detach(copying: Copying) -> None:
 
 async def follow(run: SourceRun, shards: Sequence[Shard]) -> None:
     """Keep the instance equal to the source until the cut-over is requested and everything is copied. Raises
-    CopyFailed."""
+    JobFailed."""
     followers = [ShardFollower(run, shard) for shard in shards]
     reported_at = float("-inf")
     while True:
@@ -151,7 +151,7 @@ async def _look_patiently(run: SourceRun, followers: Sequence[ShardFollower]) ->
 
 
 async def _see_source(run: SourceRun, followers: Sequence[ShardFollower]) -> None:
-    """Read the positions of all primaries of the source. Raises SourceUnusable, or CopyFailed."""
+    """Read the positions of all primaries of the source. Raises SourceUnusable, or JobFailed."""
     await run.look()
     for follower in followers:
         follower.see_source()
@@ -190,7 +190,7 @@ async def _cut_over(run: SourceRun, followers: Sequence[ShardFollower]) -> None:
     run.caller.show("")
     for follower in followers:
         await follower.finish()
-    await _look_patiently(run, followers)  # CopyFailed if slots have moved before the end of the replication
+    await _look_patiently(run, followers)  # JobFailed if slots have moved before the end of the replication
     await run.note("info", "everything is copied")
 
 

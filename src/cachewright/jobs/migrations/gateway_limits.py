@@ -9,7 +9,7 @@ import asyncio
 from cachewright import errors
 from cachewright.disk_reserve import require_reserve
 from cachewright.hosts.resources import limit_process
-from cachewright.jobs.migrations.failure import CopyFailed
+from cachewright.jobs.failure import JobFailed
 from cachewright.jobs.migrations.machine import GatewayMachine
 from cachewright.valkey.sources import gateway as gateways
 from cachewright.valkey.sources.gateway import Gateway, GatewayState
@@ -35,7 +35,7 @@ async def limit_gateway(machine: GatewayMachine, gateway: Gateway, most_memory: 
 
 
 async def require_host_memory(machine: GatewayMachine, during: str) -> None:
-    """Raise CopyFailed DCS.4036 if the host is almost out of memory: a source can claim that its data has grown, and
+    """Raise JobFailed DCS.4036 if the host is almost out of memory: a source can claim that its data has grown, and
     the data of a file is not known before it is loaded.
 
     :param during: what happens now, for people.
@@ -43,11 +43,11 @@ async def require_host_memory(machine: GatewayMachine, during: str) -> None:
     host = await asyncio.to_thread(machine.resources)
     if host.has_little_memory:
         message = f"the host has {host.memory_free} bytes of memory left while {during}"
-        raise CopyFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
+        raise JobFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
 
 
 async def require_disk(machine: GatewayMachine, gateway: Gateway, state: GatewayState, most_bytes: int) -> None:
-    """Raise CopyFailed DCS.9020 if a source sends a longer snapshot than its data can have, or DCS.9007 if the disk
+    """Raise JobFailed DCS.9020 if a source sends a longer snapshot than its data can have, or DCS.9007 if the disk
     is almost full while a snapshot arrives."""
     # valkey-server receives a snapshot on a thread of its own, and may count it later.
     received = max(state.received, await asyncio.to_thread(gateways.left_bytes, gateway))
@@ -58,7 +58,7 @@ async def require_disk(machine: GatewayMachine, gateway: Gateway, state: Gateway
 
 
 async def require_stored(machine: GatewayMachine, gateway: Gateway, most_bytes: int) -> None:
-    """Raise CopyFailed if a gateway could not store a snapshot: it would receive the next one in vain too."""
+    """Raise JobFailed if a gateway could not store a snapshot: it would receive the next one in vain too."""
     if gateways.could_not_store(await asyncio.to_thread(gateways.read_log, gateway)):
         await _require_reserve(machine)
         raise _too_long(most_bytes)
@@ -69,26 +69,26 @@ async def _require_reserve(machine: GatewayMachine) -> None:
         await asyncio.to_thread(require_reserve, machine.folder)
     except OSError as error:
         message = f"the snapshot of the source cannot be stored on the disk of the host: {error.strerror}"
-        raise CopyFailed(errors.NOT_ENOUGH_DISK, message, final=True) from error
+        raise JobFailed(errors.NOT_ENOUGH_DISK, message, final=True) from error
 
 
 async def require_within_limits(gateway: Gateway, most_bytes: int | None) -> None:
-    """Raise CopyFailed if a gateway that does not run was ended by a limit of the kernel, or by what its source
+    """Raise JobFailed if a gateway that does not run was ended by a limit of the kernel, or by what its source
     sends: its next process would be too.
 
     :param most_bytes: of its snapshot; None if that is not known.
     """
     log = await asyncio.to_thread(gateways.read_log, gateway)
     if gateways.is_out_of_memory(log):
-        raise CopyFailed(
+        raise JobFailed(
             errors.NOT_ENOUGH_MEMORY, "the data of the source needs more memory than the source reports", final=True
         )
     if (reason := gateways.unloadable(log)) is not None:
-        raise CopyFailed(errors.SOURCE_UNUSABLE, f"the data of the source cannot be loaded: {reason}", final=True)
+        raise JobFailed(errors.SOURCE_UNUSABLE, f"the data of the source cannot be loaded: {reason}", final=True)
     if most_bytes and await asyncio.to_thread(gateways.left_bytes, gateway) >= most_bytes:
         raise _too_long(most_bytes)
 
 
-def _too_long(most_bytes: int) -> CopyFailed:
+def _too_long(most_bytes: int) -> JobFailed:
     message = f"the source sends a snapshot of more than {most_bytes} bytes, which its data cannot have"
-    return CopyFailed(errors.SOURCE_UNUSABLE, message, final=True)
+    return JobFailed(errors.SOURCE_UNUSABLE, message, final=True)

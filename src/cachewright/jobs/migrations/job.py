@@ -10,7 +10,7 @@ from cachewright.valkey.access import Access
 
 
 async def perform(work: OrderedWork, job: PartOfMigration, machine: GatewayMachine) -> None:
-    """Perform a job. Raises CopyFailed, or one of NODE_GONE or NodeRefused."""
+    """Perform a job. Raises JobFailed, or one of NODE_GONE or NodeRefused."""
     assignment = job.assignment
     access = Access(assignment.control_secret, None, work.settings.nodes_dir, proofs=job.proofs)
     run = SourceRun(machine, OrderedCaller(work), assignment, access)

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cachewright import errors
+from cachewright.jobs.failure import JobFailed
 from cachewright.jobs.migrations.copying import Copying
-from cachewright.jobs.migrations.failure import CopyFailed, StreamInterrupted
+from cachewright.jobs.migrations.failure import StreamInterrupted
 from cachewright.jobs.migrations.following import detach, follow
 from cachewright.jobs.migrations.run import SourceRun
 from cachewright.jobs.migrations.shards import CopyShard, Part, Shard, SyncGateway
@@ -19,7 +20,7 @@ _RECEIVED = 0.6
 
 
 async def perform(run: SourceRun, part: Part, total: float) -> None:
-    """Perform a part. Raises CopyFailed, or one of NODE_GONE or NodeRefused.
+    """Perform a part. Raises JobFailed, or one of NODE_GONE or NodeRefused.
 
     :param total: see `Work.total` of the sub-step.
     """
@@ -80,7 +81,7 @@ def _interruptions_as_failures() -> Iterator[None]:
     try:
         yield
     except StreamInterrupted as error:
-        raise CopyFailed(errors.MIGRATION_INTERRUPTED, "a gateway does not answer") from error
+        raise JobFailed(errors.MIGRATION_INTERRUPTED, "a gateway does not answer") from error
 
 
 @contextmanager

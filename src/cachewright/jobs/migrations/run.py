@@ -10,8 +10,8 @@ import msgspec
 
 from cachewright import errors
 from cachewright.hosts.host import CONFIG, NodeStartFailed
+from cachewright.jobs.failure import JobFailed
 from cachewright.jobs.migrations.caller import Caller
-from cachewright.jobs.migrations.failure import CopyFailed
 from cachewright.jobs.migrations.gateway_limits import (
     gateway_memory,
     limit_gateway,
@@ -86,16 +86,16 @@ class SourceRun:
         self._known = (await look(self.assignment.source)).primaries
 
     def primary(self, shard: Shard) -> SourcePrimary:
-        """Return the primary of a part of the source, as it was found last. Raises CopyFailed DCS.9020 if the source
+        """Return the primary of a part of the source, as it was found last. Raises JobFailed DCS.9020 if the source
         has moved slots."""
         for found in self._known:
             if found.slots == shard.ranges:
                 return found
         message = "slots of the source have moved between its primaries; restart the migration when they have settled"
-        raise CopyFailed(errors.SOURCE_UNUSABLE, message, final=True)
+        raise JobFailed(errors.SOURCE_UNUSABLE, message, final=True)
 
     async def look_patiently(self) -> None:
-        """Same as `look`, but wait for a source that cannot be used now. Raises CopyFailed."""
+        """Same as `look`, but wait for a source that cannot be used now. Raises JobFailed."""
         while True:
             self.caller.raise_if_cancelled()
             try:
@@ -107,7 +107,7 @@ class SourceRun:
                 return
 
     async def require_same_slots(self, shard: Shard) -> None:
-        """Raise CopyFailed DCS.9020 if the source has moved slots since the begin. Waits for the source."""
+        """Raise JobFailed DCS.9020 if the source has moved slots since the begin. Waits for the source."""
         await self.look_patiently()
         self.primary(shard)
 
@@ -116,7 +116,7 @@ class SourceRun:
         each state before that.
 
         A source that does not answer is waited for, or ends the migration, as its `resume_mode` says. Raises
-        CopyFailed."""
+        JobFailed."""
         gateway = self.gateway(shard.number)
         loop = asyncio.get_running_loop()
         primary = self.primary(shard) if self._known else None
@@ -163,16 +163,16 @@ class SourceRun:
         return await self.machine.relays.ensure(gateway.name, source.place(primary.host, primary.port, primary.name))
 
     async def wait_for_source(self, reason: SourceUnusable) -> None:
-        """Wait a moment for a source that cannot be used now. Raises CopyFailed DCS.9020 if its owner does not want
+        """Wait a moment for a source that cannot be used now. Raises JobFailed DCS.9020 if its owner does not want
         that, who may have changed it meanwhile."""
         if await self.caller.resume_mode() == "manual":
-            raise CopyFailed(errors.SOURCE_UNUSABLE, reason.message, final=True) from reason
+            raise JobFailed(errors.SOURCE_UNUSABLE, reason.message, final=True) from reason
         await self.note("warning", reason.message)
         self.caller.begin_wait(f"waiting for the source: {readable(reason.message)}", cause="the source")
         await asyncio.sleep(_SOURCE_SECONDS)
 
     async def stream(self, shard: Shard) -> Stream:
-        """Return the open stream of a gateway. A new one has copied nothing. Raises CopyFailed, or one of NODE_GONE
+        """Return the open stream of a gateway. A new one has copied nothing. Raises JobFailed, or one of NODE_GONE
         if the gateway ends meanwhile."""
         gateway = self.gateway(shard.number)
         state = await self.linked(shard)
@@ -208,7 +208,7 @@ class SourceRun:
 
     async def direct_stream(self, shard: Shard) -> Stream:
         """Return a stream that copies keys of a primary which cannot be replicated. It knows no changes. Waits for the
-        source. Raises CopyFailed, or one of NODE_GONE or NodeRefused."""
+        source. Raises JobFailed, or one of NODE_GONE or NodeRefused."""
         await self.look_patiently()
         primary = self.primary(shard)
         session = await direct_session(self.assignment.source, primary)
@@ -232,10 +232,10 @@ class SourceRun:
         try:
             await processes.start(gateway.name)
         except NodeStartFailed as failure:
-            raise CopyFailed(errors.NODE_START_FAILED, f"the gateway did not start: {failure}") from failure
+            raise JobFailed(errors.NODE_START_FAILED, f"the gateway did not start: {failure}") from failure
 
     async def _require_no_complaint(self, gateway: Gateway, state: GatewayState | None) -> None:
-        """Raise SourceUnusable if the log of a gateway says that its source refuses the replication, and CopyFailed
+        """Raise SourceUnusable if the log of a gateway says that its source refuses the replication, and JobFailed
         DCS.9020 if it always will."""
         if state is None or state.is_linked or state.received or state.to_load:
             return
@@ -245,11 +245,11 @@ class SourceRun:
         shown = without_secret(words, self.assignment.source.password)
         reason = SourceUnusable(shown, passes=not gateways.is_final(words))
         if not reason.passes:
-            raise CopyFailed(errors.SOURCE_UNUSABLE, f"the source cannot be replicated: {reason.message}", final=True)
+            raise JobFailed(errors.SOURCE_UNUSABLE, f"the source cannot be replicated: {reason.message}", final=True)
         raise reason
 
     async def require_memory(self, state: GatewayState, shard: Shard) -> None:
-        """Raise CopyFailed DCS.4036 if a gateway has grown far beyond its source, which may have grown too, or the
+        """Raise JobFailed DCS.4036 if a gateway has grown far beyond its source, which may have grown too, or the
         host is almost out of memory. A replica does not enforce a limit of its own."""
         await require_host_memory(self.machine, "the source is replicated")
         if not self._known or state.used_memory <= gateway_memory(self.primary(shard).used_memory):
@@ -259,7 +259,7 @@ class SourceRun:
         primary = self.primary(shard)
         if state.used_memory > gateway_memory(primary.used_memory):
             message = f"the gateway uses {state.used_memory} bytes, its source has {primary.used_memory}"
-            raise CopyFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
+            raise JobFailed(errors.NOT_ENOUGH_MEMORY, message, final=True)
         await limit_gateway(self.machine, self.gateway(shard.number), gateway_memory(primary.used_memory))
 
 

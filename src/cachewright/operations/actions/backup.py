@@ -19,7 +19,7 @@ from cachewright.operations.actions.action import action
 from cachewright.operations.agent_jobs import perform, told
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.snapshot import Snapshot, Source, disk_failure, on_disk, sources
-from cachewright.operations.snapshot_places import are_there, clear, is_away, place_of, receivers, snapshot_folder
+from cachewright.operations.snapshot_places import are_there, clear, is_away, place_of, receivers
 from cachewright.store import backups
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
@@ -108,8 +108,9 @@ async def check_snapshot(context: OperationContext, step: StepContext, arguments
     def progress(read: int) -> None:
         _measure(step, read, shard.size)
 
-    if node := await place_of(context, step.task, spool, shard.shard):
-        job = CheckSnapshot(folder=snapshot_folder(spool.backup_id), version=draft.server_version)
+    if place := await place_of(context, step.task, spool, shard.shard):
+        node, folder = place
+        job = CheckSnapshot(folder=folder, version=draft.server_version)
         state = await perform(context, step, node, job, lambda state: progress(told(state, Done).done))
         await on_disk(spool.store_keys, arguments.shard, told(state, Checked).keys)
         return
@@ -141,13 +142,9 @@ async def store_shard(context: OperationContext, step: StepContext, arguments: S
     await step.wait_until_allowed()
     try:
         storage = await context.marked_backup_storage()
-        if node := await place_of(context, step.task, spool, shard.shard):
-            job = StoreSnapshot(
-                folder=snapshot_folder(spool.backup_id),
-                storage=context.settings.backup_url,
-                target=draft.folder,
-                shard=shard,
-            )
+        if place := await place_of(context, step.task, spool, shard.shard):
+            node, folder = place
+            job = StoreSnapshot(folder=folder, storage=context.settings.backup_url, target=draft.folder, shard=shard)
             await perform(context, step, node, job, lambda state: _measure(step, told(state, Done).done, shard.size))
             return
         await writer.store_shard(storage, draft.folder, shard, spool.file(shard.shard), progress)

@@ -24,11 +24,15 @@ class Room(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CheckResources(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes that the host must have free, and rooms of the nodes that get more data or less memory."""
+    """Bytes that the host must have free, and rooms of the nodes that get more data or less memory.
+
+    :ivar host_name: of the host; None if all hosts together must have them.
+    """
 
     host_bytes: int
     disk_bytes: int
     rooms: tuple[Room, ...]
+    host_name: str | None = None
 
 
 class CheckStatus(msgspec.Struct, frozen=True):
@@ -40,10 +44,16 @@ class CheckStatus(msgspec.Struct, frozen=True):
 @action("check resources", CheckResources, timeout=10, attempts=1)
 async def check_resources(context: OperationContext, step: StepContext, arguments: CheckResources) -> None:
     """Check that the host and each node have room for what the plan needs."""
-    free = await asyncio.to_thread(context.host.resources)
+    free = await asyncio.to_thread(_measured, context, arguments.host_name)
     step.measure(detail=f"{{memory_free:{free.memory_free},disk_free:{free.disk_free}}}")
     for failure in resource_failures(arguments, free):
         raise failure
+
+
+def _measured(context: OperationContext, host_name: str | None) -> Resources:
+    """Return the resources of a host, of all hosts with None, also if that one does not report. Blocks."""
+    found = context.host.measured().get(host_name) if host_name else None
+    return found.resources if found else context.host.resources()
 
 
 def resource_failures(needed: CheckResources, free: Resources) -> Iterator[ActionFailed]:

@@ -11,9 +11,10 @@ from cachewright.jobs.migrations.parts import streams_closed_on_failure
 from cachewright.jobs.migrations.shards import Shard
 from cachewright.operations.actions.action import action
 from cachewright.operations.actions.online_migrations import LONGEST_SECONDS
+from cachewright.operations.agent_jobs import failures_of_actions
 from cachewright.operations.context import OperationContext
 from cachewright.operations.online_migrations.files import ImportedFile, ImportFiles
-from cachewright.operations.online_migrations.parts import failures_of_actions, run_here
+from cachewright.operations.online_migrations.parts import run_here
 from cachewright.operations.online_migrations.run import MigrationRun
 from cachewright.tasks.operation import StepContext
 from cachewright.valkey.client import NODE_GONE, NodeRefused

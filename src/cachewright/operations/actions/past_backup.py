@@ -1,45 +1,49 @@
 """Actions of a backup of past data: fetch the write logs, and make snapshots from them."""
 
 import asyncio
-import hashlib
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import msgspec
 
 from cachewright import errors
-from cachewright.backups import log_objects
 from cachewright.backups.encryption import new_key
 from cachewright.backups.manifest import SavedShard
-from cachewright.backups.spool import Rebuilt
+from cachewright.backups.spool import Spool
 from cachewright.backups.storage import BackupDamaged, StorageFailed
+from cachewright.hosts.jobs import JobState
+from cachewright.hosts.server_binary import version_key
+from cachewright.jobs import replays
+from cachewright.jobs.spec import Replayed, ReplayLog
+from cachewright.jobs.temporary_node import TemporaryNodes
+from cachewright.model.instances import Node
 from cachewright.model.write_logs import WriteLog
 from cachewright.operations.actions.action import action
 from cachewright.operations.actions.backup import draft_of, spool_of
+from cachewright.operations.agent_jobs import failures_of_actions, perform, told
 from cachewright.operations.context import OperationContext
 from cachewright.operations.snapshot import disk_failure, on_disk
-from cachewright.operations.temporary_node import TemporaryNode
-from cachewright.private_files import write_private
+from cachewright.operations.snapshot_places import are_there, replay_folder
+from cachewright.operations.work_places import node_for_attempt
 from cachewright.store import write_logs
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.topologies import topology_of
-from cachewright.valkey.append_only_files import MANIFEST, DamagedLog, cut_after, manifest_of, number_of
-from cachewright.valkey.config import DATA_FOLDER, replay_conf
+from cachewright.valkey.append_only_files import MANIFEST, DamagedLog
 from cachewright.valkey.snapshot_moment import Moment
 
 _DAY_SECONDS = 24 * 3600.0
-_LOADED_SHARE = 0.7
 
 
 class LogArguments(msgspec.Struct, frozen=True):
-    """:ivar moment: epoch seconds."""
+    """:ivar moment: epoch seconds.
+    :ivar host_name: of the host of the temporary node; None for that of the server.
+    """
 
     backup_id: str
     log_id: str
     moment: int
+    host_name: str | None = None
 
 
 class PastSnapshots(msgspec.Struct, frozen=True):
@@ -54,7 +58,9 @@ async def fetch_write_log(context: OperationContext, step: StepContext, argument
     await step.wait_until_allowed()
     spool = spool_of(context, arguments.backup_id)
     log = await _log(context, step, arguments.log_id)
-    if await asyncio.to_thread(lambda: spool.rebuilt(log.shard) or (spool.log_folder(log.shard) / MANIFEST).exists()):
+    if await _is_made(context, step, spool, log.shard):
+        return
+    if await asyncio.to_thread((spool.log_folder(log.shard) / MANIFEST).exists):
         return
 
     def report(done: int) -> None:
@@ -63,44 +69,85 @@ async def fetch_write_log(context: OperationContext, step: StepContext, argument
 
     with _failures():
         folder = await asyncio.to_thread(spool.new_log_folder, log.shard)
-        paths = await log_objects.fetch(await context.backup_storage(), log, folder, report)
         _, binary = await asyncio.to_thread(context.server_that_reads, log.server_version)
-        numbered = sorted((number, path) for path in paths if (number := number_of(path.name)) is not None)
-        await cut_after(binary, [path for _, path in numbered], arguments.moment)
-        await asyncio.to_thread(_complete, folder)
+        storage = await context.backup_storage()
+        await replays.fetch_log(storage, log, folder, report, binary=binary, second=arguments.moment)
 
 
 @action("replay write log", LogArguments, timeout=_DAY_SECONDS, attempts=4, first_delay=1.0, cancelling=15)
 async def replay_write_log(context: OperationContext, step: StepContext, arguments: LogArguments) -> None:
-    """Ensure that the spool has the snapshot of a shard: a temporary node has loaded its log and written it."""
+    """Ensure that there is a snapshot of a shard, in the spool or on another host: a temporary node has loaded its log
+    and written it."""
     spool = spool_of(context, arguments.backup_id)
     log = await _log(context, step, arguments.log_id)
-    if await asyncio.to_thread(spool.rebuilt, log.shard) is not None:
+    if await _is_made(context, step, spool, log.shard):
         return
     await step.wait_until_allowed()
+    node = await node_for_attempt(context, step.task.instance_id, arguments.host_name)
+    await on_disk(spool.begin_rebuilding, log.shard, node.id if node else None)
+    if node is None:
+        await _replay_here(context, step, log, spool)
+    else:
+        await _replay_elsewhere(context, step, arguments, log, node)
+
+
+async def _is_made(context: OperationContext, step: StepContext, spool: Spool, shard: int) -> bool:
+    """Whether the snapshot of a shard exists on a host that reports. Those that one manifest names belong together: if
+    one of them is with a host that does not report, all are made again."""
+    if await asyncio.to_thread(spool.rebuilt, shard) is None:
+        return False
+    if await are_there(context, step.task, spool):
+        return True
+    if await asyncio.to_thread(spool.draft) is not None:
+        await asyncio.to_thread(spool.clear)
+        return False
+    node_id = (await asyncio.to_thread(spool.places)).get(shard)
+    node = await context.node(step.task.instance_id, node_id) if node_id else None
+    hosts = await asyncio.to_thread(context.host.measured)
+    return node_id is None or (node is not None and node.host_name in hosts)
+
+
+async def _replay_here(context: OperationContext, step: StepContext, log: WriteLog, spool: Spool) -> None:
     topology = topology_of(log.spec_code)
     version, _ = await asyncio.to_thread(context.server_that_reads, log.server_version)
-    source, target = spool.log_folder(log.shard), spool.file(log.shard)
+    source = spool.log_folder(log.shard)
 
     def report(share: float) -> None:
         step.raise_if_cancelled()
         step.measure(done=share * step.sub_step.work.total)
 
-    def conf(host: str, bus_port: int) -> str:
-        return replay_conf(host, bus_port, topology.databases, is_cluster=topology.is_cluster)
-
-    node = TemporaryNode(context, replay_name(arguments.backup_id, log.shard))
-    try:
-        await node.start(version, conf, lambda folder: _link_all(source, folder / DATA_FOLDER))
-        said = await node.loaded(lambda share: report(_LOADED_SHARE * share))
-        await node.save(said, target, lambda share: report(_LOADED_SHARE + (1 - _LOADED_SHARE) * share))
-    except BaseException:
-        with suppress(ActionFailed):
-            await asyncio.shield(node.end())
-        raise
-    rebuilt = await on_disk(_summary, target, int(said["used_memory_dataset"]))
+    name = replay_name(spool.backup_id, log.shard)
+    nodes = TemporaryNodes.of(context.host)
+    made = replays.Replay(nodes, name, version, topology.databases, is_cluster=topology.is_cluster)
+    with failures_of_actions(), _failures():
+        rebuilt = await made.write(source, spool.file(log.shard), report)
     await on_disk(spool.store_rebuilt, log.shard, rebuilt)
     await asyncio.to_thread(shutil.rmtree, source, ignore_errors=True)
+
+
+async def _replay_elsewhere(
+    context: OperationContext, step: StepContext, arguments: LogArguments, log: WriteLog, node: Node
+) -> None:
+    """Let the agent of a node's host fetch the log and replay it. The snapshot stays there until it is stored."""
+    topology, spool = topology_of(log.spec_code), spool_of(context, arguments.backup_id)
+    job = ReplayLog(
+        folder=replay_folder(spool.backup_id, log.shard),
+        storage=context.settings.backup_url,
+        log=log,
+        moment=arguments.moment,
+        name=replay_name(spool.backup_id, log.shard),
+        databases=topology.databases,
+        is_cluster=topology.is_cluster,
+    )
+
+    def progress(state: JobState) -> None:
+        share = told(state, Replayed).share
+        step.measure(done=share * step.sub_step.work.total, detail=f"{{host:{node.host_name}}}")
+
+    state = await perform(context, step, node, job, progress)
+    rebuilt = told(state, Replayed).rebuilt
+    assert rebuilt is not None  # noqa: S101  # a job that has succeeded tells it
+    await on_disk(spool.store_rebuilt, log.shard, rebuilt)
 
 
 @action("assemble past snapshots", PastSnapshots, timeout=60, attempts=3)
@@ -111,12 +158,13 @@ async def assemble_past_snapshots(context: OperationContext, step: StepContext, 
         return
     instance = await context.instance(step.task)
     logs = [await _log(context, step, log_id) for log_id in arguments.log_ids]
-    shards = []
+    shards, versions = [], []
     for log in logs:
         rebuilt = await asyncio.to_thread(spool.rebuilt, log.shard)
         if rebuilt is None:
-            message = "the snapshots on the disk of the server are gone; request another backup"
+            message = "the snapshots of the past data are gone; request another backup"
             raise ActionFailed(errors.BACKUP_DAMAGED, message, True)
+        versions.append(rebuilt.version)
         shards.append(
             SavedShard(
                 shard=log.shard,
@@ -129,7 +177,8 @@ async def assemble_past_snapshots(context: OperationContext, step: StepContext, 
             )
         )
     moment = Moment(at=arguments.moment * 1000 + 999, positions={}, is_common=True, paused_seconds=0.0)
-    version, _ = await asyncio.to_thread(context.server_that_reads, logs[0].server_version)
+    known, _ = await asyncio.to_thread(context.server_that_reads, logs[0].server_version)
+    version = max((found for found in versions if found), key=version_key, default=known)
     draft = draft_of(arguments.backup_id, instance, moment, tuple(shards), version)
     await on_disk(spool.store_draft, msgspec.structs.replace(draft, spec_code=logs[0].spec_code))
 
@@ -140,11 +189,10 @@ def replay_name(backup_id: str, shard: int | str) -> str:
 
 
 async def end_replays(context: OperationContext, backup_id: str) -> None:
-    """End the temporary nodes that a task has left which could not end them. ActionFailed if they do not end."""
-    folder = context.host.converters_dir
-    names = await asyncio.to_thread(lambda: [path.name for path in folder.glob(replay_name(backup_id, "*"))])
-    for name in names:
-        await TemporaryNode(context, name).end()
+    """End the temporary nodes on the host of the server that a task has left which could not end them. ActionFailed if
+    they do not end."""
+    with failures_of_actions():
+        await TemporaryNodes.of(context.host).remove_all(replay_name(backup_id, ""))
 
 
 async def _log(context: OperationContext, step: StepContext, log_id: str) -> WriteLog:
@@ -157,28 +205,6 @@ async def _log(context: OperationContext, step: StepContext, log_id: str) -> Wri
     if found is None:
         raise ActionFailed(errors.BACKUP_NOT_FOUND, "the write log has been deleted", True)
     return found
-
-
-def _complete(folder: Path) -> None:
-    """Write the files to the disk, and then their manifest, without which they do not count."""
-    names = [path.name for path in folder.iterdir()]
-    for name in names:
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
-    write_private(folder / MANIFEST, manifest_of(names).encode())
-
-
-def _link_all(source: Path, folder: Path) -> None:
-    folder.mkdir(mode=0o700)
-    for path in source.iterdir():
-        (folder / path.name).hardlink_to(path)
-
-
-def _summary(path: Path, memory: int) -> Rebuilt:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-    return Rebuilt(size=path.stat().st_size, sha256=digest, memory=memory)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from cachewright.hosts.host import CONFIG, NodeStartFailed
 from cachewright.hosts.resources import end_first, resident_memory
 from cachewright.jobs.migrations.gateway_limits import limit_gateway, require_host_memory
 from cachewright.jobs.migrations.shards import ALL_SLOTS
-from cachewright.operations.online_migrations.parts import failures_of_actions
+from cachewright.operations.agent_jobs import failures_of_actions
 from cachewright.operations.online_migrations.run import MigrationRun, machine_of
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey.config import SNAPSHOT

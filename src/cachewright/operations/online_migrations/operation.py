@@ -28,11 +28,11 @@ from cachewright.operations.online_migrations.imports import (
     removal_of_gateways,
     require_backup,
 )
-from cachewright.operations.online_migrations.places import place_of_gateways
 from cachewright.operations.online_migrations.records import change_record
 from cachewright.operations.online_migrations.removal import remove_gateways_or_leave_them
 from cachewright.operations.online_migrations.run import MigrationRun
 from cachewright.operations.operation import Accepted, Operation
+from cachewright.operations.work_places import place_of_work, runs_gateways
 from cachewright.store import online_migrations as store
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import SubStepSpec, build, effort
@@ -133,7 +133,7 @@ class MigrateOnline(Operation[OnlineMigration, MigrationParams]):
             failure = failure or ActionFailed(errors.SOURCE_UNUSABLE, message, final=True)
         needed = _needed_memory(shape.primaries) if refusal is None else 0
         nodes, hosts = await context.nodes(run.instance.id), await asyncio.to_thread(context.host.measured)
-        host_name = place_of_gateways(nodes, target.nodes, hosts, needed)
+        host_name = place_of_work(nodes, target.nodes, hosts, needed, runs_gateways)
         if refusal is None:
             failure = failure or await asyncio.to_thread(_no_memory, context, host_name, hosts, needed)
         elif params.method == "incremental_migration":

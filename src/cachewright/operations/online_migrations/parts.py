@@ -2,27 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import msgspec
 
 from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.jobs import ORDER_SECONDS
 from cachewright.jobs.migrations import parts
-from cachewright.jobs.migrations.failure import CopyFailed
 from cachewright.jobs.migrations.machine import gateway_name
 from cachewright.jobs.migrations.orders import VALID_SECONDS, Orders, Progress
 from cachewright.jobs.migrations.run import SourceRun
 from cachewright.jobs.migrations.shards import CopyShard, Part, SyncGateway
 from cachewright.jobs.spec import CopyKeys, Follow, PartOfMigration, Synchronize
 from cachewright.model.hosts import EMBEDDED
-from cachewright.operations.agent_jobs import AgentJob, JobForgotten, require_success, told
+from cachewright.operations.agent_jobs import AgentJob, JobForgotten, failures_of_actions, require_success, told
 from cachewright.operations.context import OperationContext
 from cachewright.operations.online_migrations.caller import StepCaller
-from cachewright.operations.online_migrations.places import next_place, place_now
+from cachewright.operations.online_migrations.places import place_now
 from cachewright.operations.online_migrations.records import add_copied_libraries, record_of
 from cachewright.operations.online_migrations.run import MigrationRun, machine_of
+from cachewright.operations.work_places import next_place, runs_gateways
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.tasks.waiting import Postponed
 from cachewright.tasks.waits import PAUSED
@@ -63,15 +61,6 @@ def run_here(run: MigrationRun, step: StepContext) -> SourceRun:
     return SourceRun(machine_of(run.context), StepCaller(run, step), run.assignment, access)
 
 
-@contextmanager
-def failures_of_actions() -> Iterator[None]:
-    """Turn CopyFailed into ActionFailed."""
-    try:
-        yield
-    except CopyFailed as failure:
-        raise ActionFailed(failure.code, failure.message, failure.final) from failure
-
-
 async def _perform_elsewhere(run: MigrationRun, step: StepContext, part: Part, host_name: str) -> None:
     """Perform a part by the agent of a host. An attempt after a kill of the server continues with the job of the one
     before."""
@@ -102,7 +91,8 @@ def _postponed(run: MigrationRun, host_name: str) -> Postponed:
         measured = await asyncio.to_thread(run.context.host.measured)
         if host_name in measured or time.monotonic() - began_at > _LOST_SECONDS:
             return True
-        return next_place(host_name, await run.context.nodes(run.instance.id), measured) != host_name
+        nodes = await run.context.nodes(run.instance.id)
+        return next_place(host_name, nodes, measured, runs_gateways) != host_name
 
     return Postponed(f"waiting for host {host_name}", is_over)
 

@@ -1,18 +1,22 @@
-"""A temporary node on the host of the server, which loads data and writes a snapshot of it.
+"""A temporary node on this machine, which loads data and writes a snapshot of it.
 
 Only Valkey knows all types of keys. The node listens on a Unix socket in its folder and, as every node of a cluster, on
-a bus port.
+a bus port of the loopback address.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 from cachewright import errors
-from cachewright.hosts.host import CONFIG, SERVER_VERSION, NodeStartFailed
-from cachewright.operations.context import OperationContext
-from cachewright.tasks.operation import ActionFailed
+from cachewright.hosts.host import CONFIG, SERVER_VERSION, Host, NodeStartFailed, Processes
+from cachewright.hosts.ports import NodePorts
+from cachewright.hosts.resources import Resources
+from cachewright.jobs.failure import JobFailed
 from cachewright.valkey.access import socket_address
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeRefused
 from cachewright.valkey.config import SNAPSHOT
@@ -20,18 +24,54 @@ from cachewright.valkey.single_request import Command, fields, request_at
 
 Said = Mapping[str, str]
 
+_LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10.0
 
 
-class TemporaryNode:
-    """A node of a task, found again by its name. Methods raise ActionFailed."""
+class TemporaryNodes(msgspec.Struct, frozen=True):
+    """The temporary nodes of this machine.
 
-    def __init__(self, context: OperationContext, name: str) -> None:
-        self._context = context
+    :ivar folder: with the folder of each.
+    :ivar resources: measures the machine, :ivar ports: finds ports for a node. They block.
+    """
+
+    processes: Processes
+    folder: Path
+    resources: Callable[[], Resources]
+    ports: Callable[[], NodePorts]
+
+    @classmethod
+    def of(cls, host: Host) -> "TemporaryNodes":
+        """Return those of the machine of this process."""
+
+        def ports() -> NodePorts:
+            return host.find_ports(_LOOPBACK, 1, frozenset(), tls=False)[0]
+
+        return cls(host.converters, host.converters_dir, host.own_resources, ports)
+
+    async def names(self, prefix: str = "") -> list[str]:
+        """Return the names of the nodes that have a folder. Beside the folders are hidden files that lock them."""
+
+        def search() -> list[str]:
+            return [path.name for path in self.folder.glob(f"{prefix}*") if not path.name.startswith(".")]
+
+        return await asyncio.to_thread(search)
+
+    async def remove_all(self, prefix: str = "") -> None:
+        """End the nodes whose names begin so, and delete their files. Raises JobFailed if one does not end."""
+        for name in await self.names(prefix):
+            await TemporaryNode(self, name).end()
+
+
+class TemporaryNode:
+    """A temporary node, found again by its name. Methods raise JobFailed."""
+
+    def __init__(self, nodes: TemporaryNodes, name: str) -> None:
+        self._nodes = nodes
         self._name = name
-        self._folder = context.host.converters_dir / name
-        self._processes = context.host.converters
+        self._folder = nodes.folder / name
+        self._processes = nodes.processes
 
     async def start(self, version: str, conf: Callable[[str, int], str], place: Callable[[Path], None]) -> None:
         """Ensure that the node runs.
@@ -43,15 +83,14 @@ class TemporaryNode:
         if await self._processes.process(self._name):
             return
         await self._processes.remove(self._name, _STOP_SECONDS)
-        host = self._context.host
-        (ports,) = await asyncio.to_thread(lambda: host.find_ports(host.address, 1, frozenset(), tls=False))
+        ports = await asyncio.to_thread(self._nodes.ports)
         files = {SERVER_VERSION: version, CONFIG: conf(ports.address, ports.bus)}
         await self._processes.write_files(self._name, files)
         await asyncio.to_thread(place, self._folder)
         try:
             await self._processes.start(self._name)
         except NodeStartFailed as failure:
-            raise ActionFailed(errors.NODE_START_FAILED, f"the temporary node did not start: {failure}") from failure
+            raise JobFailed(errors.NODE_START_FAILED, f"the temporary node did not start: {failure}") from failure
 
     async def loaded(self, progress: Callable[[float], None]) -> Said:
         """Return what the node says when it has loaded its data. `progress` is called with the finished share."""
@@ -73,9 +112,17 @@ class TemporaryNode:
         try:
             await self._processes.remove(self._name, _STOP_SECONDS)
         except TimeoutError as error:
-            raise ActionFailed(
-                errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"the temporary node does not end: {error}"
-            ) from error
+            raise JobFailed(errors.CLUSTER_NOT_HEALTHY_IN_TIME, f"the temporary node does not end: {error}") from error
+
+    @asynccontextmanager
+    async def ended_on_failure(self) -> AsyncIterator[None]:
+        """End the node if the block does not succeed."""
+        try:
+            yield
+        except BaseException:
+            with suppress(JobFailed):
+                await asyncio.shield(self.end())
+            raise
 
     async def _until(self, condition: Callable[[Said], bool], report: Callable[[Said], None]) -> Said:
         """Return what the node says as soon as the condition is true."""
@@ -84,12 +131,12 @@ class TemporaryNode:
                 said = await self._ask(("INFO", "persistence", "memory"))
             except (*NODE_GONE, NodeRefused):
                 if await self._processes.process(self._name) is None:
-                    raise ActionFailed(errors.NODE_START_FAILED, "the temporary node has died") from None
+                    raise JobFailed(errors.NODE_START_FAILED, "the temporary node has died") from None
             else:
                 if said.get("rdb_last_bgsave_status") == "err":
-                    message = "the temporary node cannot write the snapshot: is the disk of the server full?"
+                    message = "the temporary node cannot write the snapshot: is the disk of its host full?"
                     await self.end()
-                    raise ActionFailed(errors.NOT_ENOUGH_DISK, message)
+                    raise JobFailed(errors.NOT_ENOUGH_DISK, message)
                 await self._require_memory()
                 if condition(said):
                     return said
@@ -97,13 +144,13 @@ class TemporaryNode:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _require_memory(self) -> None:
-        """End the node and raise ActionFailed DCS.4036 if the host is almost out of memory: how much memory a snapshot
+        """End the node and raise JobFailed DCS.4036 if the host is almost out of memory: how much memory a snapshot
         takes is not known before it is loaded."""
-        found = await asyncio.to_thread(self._context.host.resources)
+        found = await asyncio.to_thread(self._nodes.resources)
         if found.has_little_memory:
             await self.end()
             message = f"the host has {found.memory_free} bytes of memory left for the temporary node"
-            raise ActionFailed(errors.NOT_ENOUGH_MEMORY, message, True)
+            raise JobFailed(errors.NOT_ENOUGH_MEMORY, message, True)
 
     async def _ask(self, command: Command) -> Said:
         with socket_address(self._folder, "") as place:
