@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from commands import run_here
 from machines import LOCAL, Machines
 from postgres_server import PostgresServer, at_address
-from serving import ROOMY, Server, until
+from serving import ROOMY, Server, freeze, thaw, until
 
 PASSWORD = "Agent-password-1"
 VARIABLE = "CACHEWRIGHT_DATABASE_URL"
@@ -55,6 +56,10 @@ class AgentProcess(Server):
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
+
+    def processes_in(self, folder: str) -> list[Path]:
+        """Folders of processes below this folder of the data directory."""
+        return list((self.data_dir / folder).glob("[!.]*"))
 
     def die(self) -> None:
         """End all its processes, as a machine without power does: the agent and the nodes."""
@@ -189,6 +194,18 @@ class Hosts:
                 if node["instance_id"] == instance_id:
                     found.setdefault(node["shard"], []).append(name)
         return dict(sorted(found.items()))
+
+    def frozen_with(self, folder: str) -> AgentProcess | None:
+        """Return an agent with a process below this folder of its data directory. It is frozen then, so that it cannot
+        end the process."""
+        for agent in filter(lambda agent: agent.processes_in(folder), self.agents.values()):
+            assert agent.process is not None
+            process = psutil.Process(agent.process.pid)
+            freeze(process)
+            if agent.processes_in(folder):
+                return agent
+            thaw(process)
+        return None
 
     def sentinels(self) -> Counter[str]:
         """Return the number of recorded sentinels by host."""

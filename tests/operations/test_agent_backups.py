@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -24,10 +23,10 @@ from caches import cache, load, operator_of, present
 from cachewright.backups.manifest import read_manifest
 from cachewright.backups.storage import Storage
 from cachewright.store.encryption import read_key
-from migrating import SINGLE
+from migrating import SINGLE, imported, log, reaches
 from postgres_server import PostgresServer
 from sdk_calls import PASSWORD, create_body, created, ended, newest_task, progress, show
-from serving import freeze, thaw, until
+from serving import until
 
 KEYS = 3_000
 SLOW = 10_000
@@ -160,6 +159,12 @@ def test_agents_store_and_fetch_the_data_of_their_nodes(hosts: Hosts) -> None:
     assert present(caches, KEYS) == KEYS
     assert 3_000_000 < caches.pttl("temporary") <= 3_600_000
     assert leftovers(hosts) == []
+
+    caches.delete(*(f"key:{number}" for number in range(10)))
+    migration_id = imported(client, other, backup=backup_id)
+    reaches(client, migration_id, "SUCCESS")
+    assert present(caches, KEYS) == KEYS
+    assert any("files are imported by host" in line for line in log(client, migration_id))
 
     keys = keys_of(hosts, backup_id)
     assert len(keys) == 2
@@ -339,22 +344,6 @@ def test_instances_without_a_cluster_are_restored_on_other_hosts(hosts: Hosts, s
     until(lambda: not leftovers(hosts), "files of the restore are left")
 
 
-def temporary_nodes(agent: AgentProcess) -> list[Path]:
-    return list((agent.data_dir / "converters").glob("[!.]*"))
-
-
-def frozen_with_temporary_node(hosts: Hosts) -> AgentProcess | None:
-    """The agent on whose host a temporary node runs. It is frozen then, so that it cannot end the node."""
-    for agent in filter(temporary_nodes, hosts.agents.values()):
-        assert agent.process is not None
-        process = psutil.Process(agent.process.pid)
-        freeze(process)
-        if temporary_nodes(agent):
-            return agent
-        thaw(process)
-    return None
-
-
 def test_agents_store_the_writes_of_their_primaries(hosts: Hosts) -> None:
     client = hosts.server.client()
     instance_id = created(client, 2, copies=2, az_codes=AWAY)
@@ -369,7 +358,7 @@ def test_agents_store_the_writes_of_their_primaries(hosts: Hosts) -> None:
     until(lambda: offered(hosts.server, instance_id, second), "the second cannot be restored")
     status, answer = past(hosts.server, instance_id, second)
     assert status == 200, answer
-    agent = until(lambda: frozen_with_temporary_node(hosts), "no agent replays a log")
+    agent = until(lambda: hosts.frozen_with("converters"), "no agent replays a log")
     assert not list((hosts.server.data_dir / "spool").glob("*/log-*")), "a log passes through the server"
     assert not list((hosts.server.data_dir / "converters").glob("*"))
     killed(agent)
@@ -377,7 +366,7 @@ def test_agents_store_the_writes_of_their_primaries(hosts: Hosts) -> None:
     done = finished(client, instance_id, backup_id)
     assert (done.status, done.error_code) == ("succeed", None), hosts.server.log()
     assert leftovers(hosts) == []
-    assert [path for agent in hosts.agents.values() for path in temporary_nodes(agent)] == []
+    assert [path for agent in hosts.agents.values() for path in agent.processes_in("converters")] == []
     assert len(kept(hosts, "write-log")) == 2
     keys = keys_of_logs(hosts, instance_id)
     assert len(keys) >= 2

@@ -18,7 +18,7 @@ from valkey import Valkey
 
 from agents import AgentProcess, Hosts, hosts_on
 from caches import cache, serves
-from migrating import SINGLE, content, fill, is_ready, log, migrate, migration, reaches
+from migrating import SINGLE, content, fill, imported, is_ready, log, migrate, migration, reaches, served
 from outside_server import PASSWORD as SOURCE_PASSWORD
 from outside_server import OutsideServer, outside_server
 from postgres_server import PostgresServer
@@ -143,6 +143,26 @@ def test_killed_agents_and_servers_and_a_silent_host(hosts: Hosts, source: Outsi
     assert found == content(outside)
     assert len(found) == KEYS - 4 + 2
     assert folders(hosts) == {}
+
+
+def test_files_are_imported_by_a_host_of_the_nodes(hosts: Hosts, source: OutsideServer) -> None:
+    """The agent is killed while its gateway has the file."""
+    client, outside = hosts.server.client(), source.client()
+    target = created(client, 2, copies=2, az_codes=AWAY, name="imports")
+    fill(outside, 300)
+    outside.mset({f"large:{number}": os.urandom(BYTES) for number in range(KEYS)})
+    outside.save()
+    with served(source.folder) as url:
+        migration_id = imported(client, target, urls=(f"{url}/dump.rdb?sign=secret",))
+        agent = until(lambda: hosts.frozen_with("gateways"), "no agent has a gateway")
+        assert set(folders(hosts)) == {agent.name}
+        agent.kill()
+        agent.start()
+        reaches(client, migration_id, "SUCCESS")
+    assert content(cache(client, target)) == content(outside)
+    assert folders(hosts) == {}
+    assert f"files are imported by host {agent.name}" in log(client, migration_id)
+    require_not_in_clear(hosts, "sign=secret")
 
 
 def test_what_ends_leaves_no_gateway(hosts: Hosts, source: OutsideServer, tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import pytest
 from cachewright import errors
 from cachewright.hosts.host import ProcessInfo
 from cachewright.hosts.resources import Resources
-from cachewright.operations.online_migrations.files import ImportedFile, ImportFiles
-from cachewright.tasks.operation import ActionFailed
+from cachewright.jobs.failure import JobFailed
+from cachewright.jobs.migrations.files import FileOfImport, FilePlace
+from cachewright.jobs.migrations.machine import GatewayMachine
+from cachewright.jobs.migrations.shards import ImportedFile
 from cachewright.valkey.sources import gateway as gateways
 from cachewright.valkey.sources.gateway import Gateway, gateway_conf
 
@@ -22,22 +24,19 @@ MUCH = 1 << 40
 
 
 def loading(memory: int, free: int) -> Any:
-    """The files of an import, whose gateway is this process, on a host with so much memory."""
+    """The file of an import, whose gateway is this process, on a host with so much memory."""
 
     async def process(name: str) -> ProcessInfo:
         return ProcessInfo(os.getpid(), 0.0)
 
-    host = SimpleNamespace(
-        gateways=SimpleNamespace(process=process, start=process),
-        gateways_dir=Path("/does/not/matter"),
-        own_resources=lambda: Resources(memory=memory, memory_free=free, disk_free=0),
+    processes: Any = SimpleNamespace(process=process, start=process)
+    machine = GatewayMachine(
+        processes, Path("/does/not/matter"), lambda: Resources(memory=memory, memory_free=free, disk_free=0)
     )
-    run: Any = SimpleNamespace(
-        context=SimpleNamespace(host=host, streams=None, relays=None),
-        migration=SimpleNamespace(id="m", source_files="https://host/dump.rdb"),
-        instance=SimpleNamespace(control_secret="secret"),
-    )
-    return ImportFiles(run)
+    caller = SimpleNamespace(raise_if_cancelled=lambda: None)
+    run: Any = SimpleNamespace(machine=machine, caller=caller, gateway=lambda number: GATEWAY)
+    storage: Any = None
+    return FileOfImport(run, FILE, FilePlace(url="https://host/dump.rdb"), storage)
 
 
 @pytest.mark.parametrize(
@@ -54,17 +53,16 @@ async def test_memory_is_limited_while_a_gateway_does_not_answer(
 
     monkeypatch.setattr(gateways, "state", never)
     ended_first: list[int] = []
-    monkeypatch.setattr("cachewright.operations.online_migrations.files.end_first", ended_first.append)
+    monkeypatch.setattr("cachewright.jobs.migrations.files.end_first", ended_first.append)
     limited: list[int] = []
     monkeypatch.setattr(
         "cachewright.jobs.migrations.gateway_limits.limit_process",
         lambda pid, *, memory, file: limited.append(memory),
     )
-    files = loading(100, free)
-    monkeypatch.setattr(files, "fetch", lambda file, progress: asyncio.sleep(0))
-    step: Any = SimpleNamespace(raise_if_cancelled=lambda: None)
-    with pytest.raises(ActionFailed) as failed:
-        await files.loaded(step, FILE, most, lambda state: None)
+    file = loading(100, free)
+    monkeypatch.setattr(file, "fetch", lambda progress: asyncio.sleep(0))
+    with pytest.raises(JobFailed) as failed:
+        await file.loaded(most, lambda state: None)
     assert (failed.value.code, failed.value.final) == (code, True)
     assert ended_first == [os.getpid()]
     assert limited

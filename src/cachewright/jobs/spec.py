@@ -6,8 +6,9 @@ import msgspec
 
 from cachewright.backups.manifest import Manifest, SavedShard
 from cachewright.backups.spool import Rebuilt
+from cachewright.jobs.migrations.files import FilePlace
 from cachewright.jobs.migrations.run import Assignment
-from cachewright.jobs.migrations.shards import CopyShard, FollowSource, SyncGateway
+from cachewright.jobs.migrations.shards import CopyShard, FetchFile, FollowSource, ImportFile, SyncGateway
 from cachewright.model.instances import Node
 from cachewright.model.write_logs import WriteLog
 
@@ -175,6 +176,16 @@ class Follow(_PartOfMigration, frozen=True, kw_only=True, tag="follow source"):
     part: FollowSource
 
 
+class FetchFileOfImport(_PartOfMigration, frozen=True, kw_only=True, tag="fetch file"):
+    part: FetchFile
+    place: FilePlace
+
+
+class ImportKeys(_PartOfMigration, frozen=True, kw_only=True, tag="import file"):
+    part: ImportFile
+    place: FilePlace
+
+
 class RemoveGateways(_Job, frozen=True, kw_only=True, tag="remove gateways"):
     """End all parts of a migration, and remove its gateways."""
 
@@ -182,7 +193,7 @@ class RemoveGateways(_Job, frozen=True, kw_only=True, tag="remove gateways"):
 
 
 FolderJob = ReceiveSnapshot | CheckSnapshot | StoreSnapshot | MakeData | LinkLog | ReadTimes | StoreLog | ReplayLog
-PartOfMigration = Synchronize | CopyKeys | Follow
+PartOfMigration = Synchronize | CopyKeys | Follow | FetchFileOfImport | ImportKeys
 Job = FolderJob | PartOfMigration | RemoveGateways
 
 

@@ -43,6 +43,13 @@ class Work:
         self.state = msgspec.structs.replace(self.state, **values)
         self._changed.set()
 
+    async def storage(self, url: str) -> Storage:
+        """Return the storage of backups. Raises StorageFailed, also if it is not the one in which the server has left
+        its mark: a folder must be a mount that the hosts share."""
+        storage = await on_storage(Storage.open, url)
+        await storage.require_mark(is_new=False)
+        return storage
+
     async def until(self, known_stage: str, seconds: float) -> JobState:
         """Return the state as soon as it is another stage than the known one, and after this time at the latest."""
         try:
@@ -104,13 +111,6 @@ class FolderWork(Work):
 
     def delete_folder(self) -> None:
         delete_folder(self.folder)
-
-    async def storage(self, url: str) -> Storage:
-        """Return the storage of backups. Raises StorageFailed, also if it is not the one in which the server has left
-        its mark: a folder must be a mount that the hosts share."""
-        storage = await on_storage(Storage.open, url)
-        await storage.require_mark(is_new=False)
-        return storage
 
     def server_that_reads(self, version: str) -> tuple[str, Path]:
         """Return version and path of the valkey-server of this machine that reads snapshots of this version. Raises

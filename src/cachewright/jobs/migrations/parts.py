@@ -10,7 +10,7 @@ from cachewright.jobs.migrations.copying import Copying
 from cachewright.jobs.migrations.failure import StreamInterrupted
 from cachewright.jobs.migrations.following import detach, follow
 from cachewright.jobs.migrations.run import SourceRun
-from cachewright.jobs.migrations.shards import CopyShard, Part, Shard, SyncGateway
+from cachewright.jobs.migrations.shards import CopyShard, FollowSource, Shard, SyncGateway
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 from cachewright.valkey.sources.gateway import GatewayState
 
@@ -19,7 +19,7 @@ _RECEIVED = 0.6
 """Share of the duration of a synchronization before the gateway loads what it has received."""
 
 
-async def perform(run: SourceRun, part: Part, total: float) -> None:
+async def perform(run: SourceRun, part: SyncGateway | CopyShard | FollowSource, total: float) -> None:
     """Perform a part. Raises JobFailed, or one of NODE_GONE or NodeRefused.
 
     :param total: see `Work.total` of the sub-step.

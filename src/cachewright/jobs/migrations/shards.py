@@ -47,5 +47,26 @@ class FollowSource(msgspec.Struct, frozen=True):
     shards: tuple[Shard, ...]
 
 
-Part = SyncGateway | CopyShard | FollowSource
+class ImportedFile(msgspec.Struct, frozen=True):
+    """A file of an import, as the plan has found it.
+
+    :ivar number: of its gateway. :ivar size: bytes.
+    :ivar slots: first and last slot of each range whose keys are imported.
+    """
+
+    number: int
+    name: str
+    size: int
+    slots: tuple[tuple[int, int], ...] = ALL_SLOTS
+
+
+class FetchFile(msgspec.Struct, frozen=True):
+    file: ImportedFile
+
+
+class ImportFile(msgspec.Struct, frozen=True):
+    file: ImportedFile
+
+
+Part = SyncGateway | CopyShard | FollowSource | FetchFile | ImportFile
 """Arguments of a sub-step that runs on the host of the gateways."""

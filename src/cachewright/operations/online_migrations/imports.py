@@ -8,18 +8,23 @@ import sqlalchemy as sa
 from cachewright import errors
 from cachewright.disk_reserve import available
 from cachewright.errors import ApiError
+from cachewright.jobs.migrations.shards import FetchFile, ImportedFile, ImportFile
+from cachewright.model.hosts import EMBEDDED
 from cachewright.model.online_migrations import OnlineMigration
 from cachewright.model.tasks import Step, Task, Work
 from cachewright.operations.actions.action import NoArguments
-from cachewright.operations.actions.imports import FileArguments, fetch_file, import_file
+from cachewright.operations.actions.imports import fetch_file, import_file
 from cachewright.operations.actions.online_migrations import remove_all_gateways
 from cachewright.operations.context import OperationContext
-from cachewright.operations.online_migrations.files import ImportedFile, ImportFiles
+from cachewright.operations.online_migrations.files import find_files
+from cachewright.operations.online_migrations.places import ability_for, keep_place
 from cachewright.operations.online_migrations.run import MigrationRun
+from cachewright.operations.work_places import place_of_work
 from cachewright.store import backups
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.valkey.sources.copier import TargetNotReady
+from cachewright.valkey.sources.target import TargetMap
 
 TRANSFER, FULL, REMOVAL = "File transfer.", "Full migration.", "Gateway removal."
 
@@ -32,10 +37,9 @@ _LANE = "files"
 async def plan_import(context: OperationContext, task: Task, run: MigrationRun) -> tuple[Step, ...]:
     """Return the steps of an import. Raises ActionFailed."""
     try:
-        files = await ImportFiles(run).find()
-        target = await run.find_target()
-        free = await asyncio.to_thread(available, context.settings.data_dir)
-        room = sum(node.maxmemory for node in target.nodes)
+        files, target = await find_files(run), await run.find_target()
+        total, room = sum(file.size for file in files), sum(node.maxmemory for node in target.nodes)
+        host_name, free = await _place(run, target, total)
         if failure := unsuitable([file.size for file in files], room, free):
             raise failure
     except TargetNotReady as reason:
@@ -43,8 +47,23 @@ async def plan_import(context: OperationContext, task: Task, run: MigrationRun) 
     except ActionFailed as failure:
         await run.note("error", failure.message)
         raise
-    await run.note("info", f"{len(files)} files with {sum(file.size for file in files)} bytes")
+    await keep_place(run, host_name)
+    await run.note("info", f"{len(files)} files with {total} bytes")
+    if host_name != EMBEDDED:
+        await run.note("info", f"files are imported by host {host_name}")
     return build(task.run_id, _steps(files))
+
+
+async def _place(run: MigrationRun, target: TargetMap, size: int) -> tuple[str, int]:
+    """Return the host of the gateways for files of this size, and the bytes that files may take on its disk. An agent
+    leaves the reserve of its disk free. Other hosts need a storage of backups that they reach."""
+    context, host_name = run.context, EMBEDDED
+    if run.migration.source_backup is None or context.settings.backup_storage is not None:
+        nodes, hosts = await context.nodes(run.instance.id), await asyncio.to_thread(context.host.measured)
+        host_name = place_of_work(nodes, target.nodes, hosts, size, ability_for(run))
+        if host_name != EMBEDDED:
+            return host_name, hosts[host_name].resources.disk_free
+    return host_name, await asyncio.to_thread(available, context.settings.data_dir)
 
 
 def require_backup(connection: sa.Connection, migration: OnlineMigration) -> None:
@@ -62,14 +81,14 @@ def unsuitable(sizes: Sequence[int], room: int, disk_free: int) -> ActionFailed 
     """Return why files of these sizes cannot be imported. Pure.
 
     :param room: bytes of data that the instance takes. A file has hardly more bytes than its data.
-    :param disk_free: bytes that files may take on the disk of the server.
+    :param disk_free: bytes that files may take on the disk of the host of their gateways.
     """
     total = sum(sizes)
     if total > room:
         message = f"the files have {total} bytes, the instance takes {room}"
         return ActionFailed(errors.MIGRATION_OUT_OF_MEMORY, message, final=True)
     if total > disk_free:
-        message = f"the files have {total} bytes, the disk of the server has room for {disk_free}"
+        message = f"the files have {total} bytes, the disk of the host has room for {disk_free}"
         return ActionFailed(errors.NOT_ENOUGH_DISK, message, final=True)
     return None
 
@@ -77,11 +96,11 @@ def unsuitable(sizes: Sequence[int], room: int, disk_free: int) -> ActionFailed 
 def _steps(files: Sequence[ImportedFile]) -> dict[str, list[SubStepSpec]]:
     return {
         TRANSFER: [
-            fetch_file.sub_step(f"{TRANSFER} {file.name}", _work(file, _FETCHED_PER_SECOND), FileArguments(file))
+            fetch_file.sub_step(f"{TRANSFER} {file.name}", _work(file, _FETCHED_PER_SECOND), FetchFile(file))
             for file in files
         ],
         FULL: [
-            import_file.sub_step(f"{FULL} {file.name}", _work(file, _IMPORTED_PER_SECOND), FileArguments(file))
+            import_file.sub_step(f"{FULL} {file.name}", _work(file, _IMPORTED_PER_SECOND), ImportFile(file))
             for file in files
         ],
         REMOVAL: [removal_of_gateways()],

@@ -7,20 +7,22 @@ import msgspec
 
 from cachewright.hosts.calls import HostSilent
 from cachewright.hosts.jobs import ORDER_SECONDS
-from cachewright.jobs.migrations import parts
+from cachewright.jobs.migrations import imports, parts
+from cachewright.jobs.migrations.files import FileOfImport
 from cachewright.jobs.migrations.machine import gateway_name
 from cachewright.jobs.migrations.orders import VALID_SECONDS, Orders, Progress
 from cachewright.jobs.migrations.run import SourceRun
-from cachewright.jobs.migrations.shards import CopyShard, Part, SyncGateway
-from cachewright.jobs.spec import CopyKeys, Follow, PartOfMigration, Synchronize
+from cachewright.jobs.migrations.shards import CopyShard, FetchFile, ImportFile, Part, SyncGateway
+from cachewright.jobs.spec import CopyKeys, FetchFileOfImport, Follow, ImportKeys, PartOfMigration, Synchronize
 from cachewright.model.hosts import EMBEDDED
 from cachewright.operations.agent_jobs import AgentJob, JobForgotten, failures_of_actions, require_success, told
 from cachewright.operations.context import OperationContext
 from cachewright.operations.online_migrations.caller import StepCaller
-from cachewright.operations.online_migrations.places import place_now
+from cachewright.operations.online_migrations.files import place_of_file
+from cachewright.operations.online_migrations.places import ability_for, place_now
 from cachewright.operations.online_migrations.records import add_copied_libraries, record_of
 from cachewright.operations.online_migrations.run import MigrationRun, machine_of
-from cachewright.operations.work_places import next_place, runs_gateways
+from cachewright.operations.work_places import next_place
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.tasks.waiting import Postponed
 from cachewright.tasks.waits import PAUSED
@@ -50,15 +52,20 @@ async def perform(context: OperationContext, step: StepContext, part: Part) -> N
     host_name = await place_now(run)
     if host_name == EMBEDDED:
         with failures_of_actions():
-            await parts.perform(run_here(run, step), part, step.sub_step.work.total)
+            await _perform_here(run, step, part)
         return
     await _perform_elsewhere(run, step, part, host_name)
 
 
-def run_here(run: MigrationRun, step: StepContext) -> SourceRun:
-    """Return a migration with gateways on the machine of the server."""
-    access = run.context.access(run.instance)
-    return SourceRun(machine_of(run.context), StepCaller(run, step), run.assignment, access)
+async def _perform_here(run: MigrationRun, step: StepContext, part: Part) -> None:
+    """Perform a part with gateways on the machine of the server."""
+    access, total = run.context.access(run.instance), step.sub_step.work.total
+    own = SourceRun(machine_of(run.context), StepCaller(run, step), run.assignment, access)
+    if isinstance(part, FetchFile | ImportFile):
+        place = await place_of_file(run, part.file)
+        await imports.perform(own, part, FileOfImport(own, part.file, place, run.context.backup_storage), total)
+        return
+    await parts.perform(own, part, total)
 
 
 async def _perform_elsewhere(run: MigrationRun, step: StepContext, part: Part, host_name: str) -> None:
@@ -92,7 +99,7 @@ def _postponed(run: MigrationRun, host_name: str) -> Postponed:
         if host_name in measured or time.monotonic() - began_at > _LOST_SECONDS:
             return True
         nodes = await run.context.nodes(run.instance.id)
-        return next_place(host_name, nodes, measured, runs_gateways) != host_name
+        return next_place(host_name, nodes, measured, ability_for(run)) != host_name
 
     return Postponed(f"waiting for host {host_name}", is_over)
 
@@ -117,6 +124,12 @@ async def _job(run: MigrationRun, part: Part, total: float) -> PartOfMigration:
             is_first = name in fresh
             fresh.discard(name)  # if the answer to the begin is lost, keys may be there
             return CopyKeys(assignment=assignment, total=total, proofs=proofs, part=part, is_first=is_first)
+        case FetchFile():
+            place = await place_of_file(run, part.file)
+            return FetchFileOfImport(assignment=assignment, total=total, proofs=proofs, part=part, place=place)
+        case ImportFile():
+            place = await place_of_file(run, part.file)
+            return ImportKeys(assignment=assignment, total=total, proofs=proofs, part=part, place=place)
         case _:
             return Follow(assignment=assignment, total=total, proofs=proofs, part=part)
 

@@ -6,7 +6,12 @@ from cachewright.model.hosts import EMBEDDED
 from cachewright.model.online_migrations import GATEWAY_HOST
 from cachewright.operations.online_migrations.records import change_record, record_of
 from cachewright.operations.online_migrations.run import MigrationRun
-from cachewright.operations.work_places import next_place, runs_gateways
+from cachewright.operations.work_places import CanRun, next_place, runs_gateways, runs_temporary_nodes
+
+
+def ability_for(run: MigrationRun) -> CanRun:
+    """Return what tells whether the agent of a host can have the gateways of a migration."""
+    return runs_temporary_nodes if run.migration.is_import else runs_gateways
 
 
 async def place_now(run: MigrationRun) -> str:
@@ -17,7 +22,7 @@ async def place_now(run: MigrationRun) -> str:
         return former
     nodes = await run.context.nodes(run.instance.id)
     hosts = await asyncio.to_thread(run.context.host.measured)
-    found = next_place(former, nodes, hosts, runs_gateways)
+    found = next_place(former, nodes, hosts, ability_for(run))
     if found != former:
         await keep_place(run, found)
         await run.note("warning", f"host {former} does not report, gateways run on host {found} now")
