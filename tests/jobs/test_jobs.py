@@ -21,11 +21,11 @@ from cachewright.hosts.jobs import JobState
 from cachewright.hosts.local import LocalHost
 from cachewright.jobs.migrations.machine import GatewayMachine
 from cachewright.jobs.restores import with_keys_of
+from cachewright.jobs.results import Linked
 from cachewright.jobs.runner import JobRunner
 from cachewright.jobs.spec import (
     CheckSnapshot,
     Job,
-    Linked,
     LinkLog,
     LogPart,
     MakeData,

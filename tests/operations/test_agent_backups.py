@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from huaweicloudsdkdcs.v2 import ExecuteClusterSwitchoverRequest, ListGroupReplicationInfoRequest
 from psycopg import sql
 from test_past_backups import offered, past, write_log
 from valkey import Valkey
@@ -219,6 +220,54 @@ def test_instances_without_a_cluster_begin_with_the_data_of_a_backup(hosts: Host
     assert leftovers(hosts) == []
     for instance_id in (first, single, standby):
         assert hosts.server.call("DELETE", f"instances/{instance_id}")[0] == 204
+
+
+def test_a_backup_without_slots_is_divided_on_a_host_of_the_nodes(hosts: Hosts) -> None:
+    """The agent is killed meanwhile. Then the new data is for nodes on all hosts, and half of it for the server's."""
+    client = hosts.server.client()
+    single = created(client, 1, capacity=1, az_codes=["az2"], spec_code="redis.single.xu1.large.1")
+    with direct(client, single) as node:
+        node.mset({f"key:{number}": "x" * 200 for number in range(KEYS)})
+        node.set("temporary", "x", px=3_600_000)
+    backup_id = requested(client, single)
+    assert finished(client, single, backup_id).status == "succeed", hosts.server.log()
+
+    body = create_body(2, az_codes=AWAY).to_dict() | {"backup_id": backup_id}
+    status, answer = hosts.server.call("POST", "instances", {name: value for name, value in body.items() if value})
+    assert status == 200, answer
+    instance_id = str(answer["instances"][0]["instance_id"])
+    agent = until(lambda: hosts.frozen_with("converters"), "no agent divides the backup")
+    assert not list((hosts.server.data_dir / "converters").glob("[!.]*"))
+    assert not list((hosts.server.data_dir / "spool").glob("*/*.rdb")), "the backup passes through the server"
+    killed(agent)
+    until(lambda: show(client, instance_id).status != "CREATING", "the instance is not created")
+    assert show(client, instance_id).status == "RUNNING", hosts.server.log()
+    caches = cache(client, instance_id)
+    assert present(caches, KEYS) == KEYS
+    assert 3_000_000 < caches.pttl("temporary") <= 3_600_000
+    for zones in (["local", *AWAY], ["local", "az2"]):
+        mixed = created(client, 2, copies=len(zones), az_codes=zones)
+        switch_over(hosts, mixed, "h2")
+        task_id = restore(hosts, mixed, backup_id)
+        assert ended(client, mixed, task_id).status == "SUCCESS", hosts.server.log()
+        assert present(cache(client, mixed), KEYS) == KEYS
+    assert leftovers(hosts) == []
+    names = asyncio.run(Storage.open(STORAGE).names(backup_id))
+    assert not [name for name in names if "/divided-" in name]
+    assert [path for machine in hosts.agents.values() for path in machine.processes_in("converters")] == []
+
+
+def switch_over(hosts: Hosts, instance_id: str, host: str) -> None:
+    """Make the replica of the first shard on a host the primary of that shard."""
+    client = hosts.server.client()
+    with psycopg.connect(hosts.url) as connection:
+        query = "SELECT id FROM nodes WHERE instance_id = %s AND shard = 0 AND host_name = %s AND role = 'replica'"
+        ((node_id,),) = connection.execute(query, [instance_id, host]).fetchall()
+    groups = client.list_group_replication_info(ListGroupReplicationInfoRequest(instance_id=instance_id)).group_list
+    (group,) = (one for one in groups if node_id in {node.node_id for node in one.replication_list})
+    request = ExecuteClusterSwitchoverRequest(instance_id=instance_id, group_id=group.group_id, node_id=node_id)
+    task_id = str(client.execute_cluster_switchover(request).job_id)
+    assert ended(client, instance_id, task_id).status == "SUCCESS", hosts.server.log()
 
 
 def direct(client: Any, instance_id: str, **options: Any) -> Valkey:

@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeVar, TypeVarTuple, Unpack
 
 from cachewright.disk_reserve import require_reserve
 from cachewright.errors import CachewrightError
-from cachewright.jobs.spec import Counted, Opened, Received
+from cachewright.jobs.results import Counted, Opened, Received
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeRefused

@@ -12,7 +12,8 @@ import msgspec
 from cachewright.backups import log_objects
 from cachewright.backups.spool import Rebuilt
 from cachewright.backups.storage import Storage
-from cachewright.jobs.spec import SNAPSHOT_FILE, Replayed, ReplayLog
+from cachewright.jobs.results import Replayed
+from cachewright.jobs.spec import SNAPSHOT_FILE, ReplayLog
 from cachewright.jobs.temporary_node import TemporaryNode, TemporaryNodes
 from cachewright.jobs.work import FolderWork
 from cachewright.model.write_logs import WriteLog

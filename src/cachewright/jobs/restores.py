@@ -7,8 +7,9 @@ from cachewright.backups.manifest import SavedShard
 from cachewright.concurrency import until_ended
 from cachewright.errors import CachewrightError
 from cachewright.hosts.node_folders import write_folder
+from cachewright.jobs.results import Made
 from cachewright.jobs.snapshot_files import SnapshotFiles
-from cachewright.jobs.spec import Made, MakeData
+from cachewright.jobs.spec import MakeData
 from cachewright.jobs.work import FolderWork
 from cachewright.valkey.config import data_files
 from cachewright.valkey.rdb_cut import Cut

@@ -15,7 +15,7 @@ from cachewright.concurrency import end_tasks
 from cachewright.config import Settings
 from cachewright.hosts.jobs import JobFailure, JobState
 from cachewright.hosts.node_folders import delete_folder
-from cachewright.jobs import replays, restores, snapshots, write_logs
+from cachewright.jobs import division, replays, restores, snapshots, write_logs
 from cachewright.jobs.failure import JobFailed
 from cachewright.jobs.migrations import job as migrations
 from cachewright.jobs.migrations.machine import GatewayMachine
@@ -27,6 +27,7 @@ from cachewright.jobs.spec import (
     FETCHED_PREFIX,
     SNAPSHOT_PREFIX,
     CheckSnapshot,
+    DivideSnapshot,
     FolderJob,
     Job,
     LinkLog,
@@ -271,6 +272,8 @@ async def _run(work: FolderWork, job: FolderJob, nodes: TemporaryNodes) -> None:
             await write_logs.store(work, job)
         case ReplayLog():
             await replays.replay(work, job, nodes)
+        case DivideSnapshot():
+            await division.divide(work, job, nodes)
 
 
 def _failure(job: Job, error: Exception) -> JobFailure:

@@ -9,7 +9,8 @@ import msgspec
 from cachewright.backups import writer
 from cachewright.concurrency import end_tasks
 from cachewright.jobs.receiver import SnapshotReceiver
-from cachewright.jobs.spec import SNAPSHOT_FILE, Begun, Checked, CheckSnapshot, Done, ReceiveSnapshot, StoreSnapshot
+from cachewright.jobs.results import Begun, Checked, Done
+from cachewright.jobs.spec import SNAPSHOT_FILE, CheckSnapshot, ReceiveSnapshot, StoreSnapshot
 from cachewright.jobs.work import FolderWork
 from cachewright.model.hosts import EMBEDDED
 from cachewright.valkey import rdb_check

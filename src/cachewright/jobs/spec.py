@@ -5,7 +5,6 @@ from typing import Annotated, Any
 import msgspec
 
 from cachewright.backups.manifest import Manifest, SavedShard
-from cachewright.backups.spool import Rebuilt
 from cachewright.jobs.migrations.files import FilePlace
 from cachewright.jobs.migrations.run import Assignment
 from cachewright.jobs.migrations.shards import CopyShard, FetchFile, FollowSource, ImportFile, SyncGateway
@@ -148,6 +147,22 @@ class ReplayLog(_FolderJob, frozen=True, kw_only=True, tag="replay log"):
         msgspec.convert(tuple(self.log.stored), tuple[_Name, ...])
 
 
+class DivideSnapshot(_FolderJob, frozen=True, kw_only=True, tag="divide snapshot"):
+    """Fetch the only snapshot of a backup, divide it by slots in a temporary node, and store it again. The folder is
+    deleted at the end.
+
+    :ivar storage: URL, as in `StoreSnapshot`.
+    :ivar manifest: without anything that is not about the snapshot.
+    :ivar target: folder below which it is stored.
+    :ivar name: of the temporary node.
+    """
+
+    storage: str
+    manifest: Manifest
+    target: str
+    name: _Name
+
+
 class _PartOfMigration(_Job, frozen=True, kw_only=True):
     """A part of a migration from outside, with gateways on the machine of the agent. Its server says `Orders` to it.
 
@@ -192,7 +207,17 @@ class RemoveGateways(_Job, frozen=True, kw_only=True, tag="remove gateways"):
     migration_id: str
 
 
-FolderJob = ReceiveSnapshot | CheckSnapshot | StoreSnapshot | MakeData | LinkLog | ReadTimes | StoreLog | ReplayLog
+FolderJob = (
+    ReceiveSnapshot
+    | CheckSnapshot
+    | StoreSnapshot
+    | MakeData
+    | LinkLog
+    | ReadTimes
+    | StoreLog
+    | ReplayLog
+    | DivideSnapshot
+)
 PartOfMigration = Synchronize | CopyKeys | Follow | FetchFileOfImport | ImportKeys
 Job = FolderJob | PartOfMigration | RemoveGateways
 
@@ -206,78 +231,3 @@ def decoded(job: Any) -> Job:
     """Raises msgspec.ValidationError, also for a job of a later release, or with files outside of its folders."""
     decoded: Job = msgspec.convert(job, Job, str_keys=True)
     return decoded
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """What `ReceiveSnapshot` tells in its stages: the node's version, and bytes of its data in memory."""
-
-    server_version: str
-    memory: int
-
-
-class Counted(msgspec.Struct, frozen=True):
-    """Progress of `ReceiveSnapshot`: keys of `total`, and bytes."""
-
-    keys: float = 0.0
-    total: int = 0
-    received: int = 0
-
-
-class Begun(msgspec.Struct, frozen=True):
-    """The moment of a snapshot: the history of the node, and the position in it."""
-
-    replication_id: str
-    offset: int
-
-
-class Received(msgspec.Struct, frozen=True):
-    """Result of `ReceiveSnapshot`."""
-
-    size: int
-    sha256: str
-
-
-class Checked(msgspec.Struct, frozen=True):
-    """Result of `CheckSnapshot`: number of keys by database."""
-
-    keys: dict[int, int]
-
-
-class Made(msgspec.Struct, frozen=True):
-    """Progress and result of `MakeData`: the finished share, bytes that were written, and keys."""
-
-    share: float = 0.0
-    written: int = 0
-    keys: int = 0
-
-
-class Replayed(msgspec.Struct, frozen=True):
-    """Progress and result of `ReplayLog`: the finished share, and at the end what is known of the snapshot."""
-
-    share: float = 0.0
-    rebuilt: Rebuilt | None = None
-
-
-class Linked(msgspec.Struct, frozen=True):
-    """Result of `LinkLog`: names of the base and of the increments after it, in order; and bytes of each linked file.
-
-    :ivar has_room: whether the disk has room for another log. :ivar is_full: only the reserve is left, and nothing is
-        linked.
-    """
-
-    files: tuple[str, ...] = ()
-    sizes: dict[str, int] = {}
-    has_room: bool = False
-    is_full: bool = False
-
-
-class Latest(msgspec.Struct, frozen=True):
-    """Result of `ReadTimes`: epoch seconds, 0 without one."""
-
-    latest: int
-
-
-class Done(msgspec.Struct, frozen=True):
-    """Progress in bytes."""
-
-    done: int = 0

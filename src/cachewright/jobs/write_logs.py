@@ -9,7 +9,8 @@ from cachewright.disk_reserve import disk_space, require_reserve
 from cachewright.hosts.host import LINKS
 from cachewright.hosts.node_folders import delete_folder, link_files, read_part
 from cachewright.jobs.receiver import on_disk
-from cachewright.jobs.spec import Latest, Linked, LinkLog, LogPart, ReadTimes, StoreLog
+from cachewright.jobs.results import Latest, Linked
+from cachewright.jobs.spec import LinkLog, LogPart, ReadTimes, StoreLog
 from cachewright.jobs.work import FolderWork
 from cachewright.valkey import append_only_files
 from cachewright.valkey.append_only_files import LikelyTimes, Times, number_of

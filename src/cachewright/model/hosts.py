@@ -36,8 +36,8 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     :ivar runs_sentinels: whether its agent may read where sentinels run, which it needs to run some.
     :ivar gateways: ids of the migrations from outside that have gateways there; None if its agent runs none, as those
         of earlier releases.
-    :ivar runs_temporary_nodes: whether its agent replays write logs and imports files; that of an earlier release does
-        not.
+    :ivar runs_temporary_nodes: whether its agent divides backups, replays write logs and imports files; that of an
+        earlier release does not.
     :ivar configured: ids of the nodes that have a configuration.
     :ivar linked: ids of the nodes that have links to files of write logs.
     :ivar public_key: key for calls to the agent.

@@ -10,7 +10,8 @@ from cachewright.backups.storage import Storage, StorageFailed
 from cachewright.clock import Clock
 from cachewright.hosts.host import LINKS
 from cachewright.hosts.jobs import JobState
-from cachewright.jobs.spec import Job, Latest, Linked, LinkLog, LogPart, ReadTimes, StoreLog, encoded
+from cachewright.jobs.results import Latest, Linked
+from cachewright.jobs.spec import Job, LinkLog, LogPart, ReadTimes, StoreLog, encoded
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.model.write_logs import WriteLog

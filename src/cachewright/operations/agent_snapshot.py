@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from cachewright.hosts.jobs import JobState
-from cachewright.jobs.spec import Begun, Counted, Opened, Received, ReceiveSnapshot
+from cachewright.jobs.results import Begun, Counted, Opened, Received
+from cachewright.jobs.spec import ReceiveSnapshot
 from cachewright.model.instances import Node
 from cachewright.operations.agent_jobs import AgentJob, require_success, told
 from cachewright.operations.context import OperationContext

@@ -26,6 +26,7 @@ from cachewright.operations.restore_content import content_of, disk_bytes
 from cachewright.operations.restore_files import RestoreFiles
 from cachewright.operations.restore_steps import SECONDS_OF_BYTE, creation_steps
 from cachewright.operations.step_names import PRE_CHECK, RESOURCE_CHECK
+from cachewright.operations.work_places import place_of_temporary_node
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.store import instances
@@ -88,7 +89,9 @@ class Create(Operation[CreateRequest, CreateParams]):
         else:
             content = content_of(await RestoreFiles(context, task.id).manifest(params.backup_id))
             check = _check(len(nodes), content.size, disk_bytes(content.size, parse(params.spec_code).copies))
-            steps = {PRE_CHECK: [check], **creation_steps(topology, nodes, content)}
+            primaries = [node for node in nodes if node.role == "primary"]
+            divider = await place_of_temporary_node(context, nodes, primaries, content.least_memory)
+            steps = {PRE_CHECK: [check], **creation_steps(topology, nodes, content, divider)}
         if not (topology.is_cluster or topology.has_sentinel) and has_proxy(instance, nodes):
             proxy = start_proxy.sub_step("Proxy start.", effort("address", seconds=_PROXY_SECONDS), NoArguments())
             steps["Address."] = [proxy]

@@ -55,6 +55,7 @@ from cachewright.operations.restore_steps import (
     takeover_steps,
 )
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK
+from cachewright.operations.work_places import place_of_temporary_node
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.store import backups
@@ -93,8 +94,7 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
 
     def validate(self, instance: Instance, nodes: Sequence[Node], request: RestoreRequest) -> Accepted[RestoreParams]:
         if away := node_elsewhere(nodes):
-            shards = len({node.shard for node in nodes})
-            require_reach(request.content, shards, away, storage_is_shared=request.storage_is_shared)
+            require_reach(away, storage_is_shared=request.storage_is_shared)
         versions = [node.server_version for node in nodes if node.server_version]
         require_fits(request.content, parse(instance.spec_code), min(versions, key=version_key, default=None))
         params = RestoreParams(
@@ -163,6 +163,7 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
         copies = max(len(nodes) // len(leads), 1)
         converted = content.least_memory if needs_slot_order(content, len(leads)) else 0
         room = CheckResources(host_bytes=converted, disk_bytes=backup_disk + disk_bytes(content.size, copies), rooms=())
+        divider = await place_of_temporary_node(context, nodes, list(leads.values()), content.least_memory)
         prepared = data_steps(shares, content)
         sizes = {node.shard: expected_bytes(data.slots, content) for node, data in shares}
         hold = topology_of(instance.spec_code).hold_seconds
@@ -173,7 +174,7 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
                     check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_SECONDS), room),
                     check_step(),
                 ],
-                **download_steps(content, [node for node, _ in shares]),
+                **download_steps(content, [node for node, _ in shares], divider),
                 DATA_PREPARATION: prepared[DATA_PREPARATION],
                 SAFETY_BACKUP: [keep_step(safety_backup_id)] if safety_backup_id else [],
                 _STOP: [halt_step(node, grace) for node in [*replicas, *(leads[shard] for shard in sorted(leads))]],

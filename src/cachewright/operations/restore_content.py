@@ -80,15 +80,13 @@ def require_fits(content: BackupContent, flavor: Flavor, server_version: str | N
         raise ApiError(errors.NOT_ENOUGH_MEMORY, reason=reason)
 
 
-def require_reach(content: BackupContent, shards: int, away: str, *, storage_is_shared: bool) -> None:
+def require_reach(away: str, *, storage_is_shared: bool) -> None:
     """ApiError DCS.4062 if agents cannot make the data of nodes on other hosts.
 
     :param away: sentence about a node there. :param storage_is_shared: whether agents reach the storage of backups.
     """
     if not storage_is_shared:
         raise _refused(f"only the server reaches the folder of backups, set --backup-storage: {away}")
-    if needs_slot_order(content, shards):
-        raise _refused(f"only the server divides the backup of an instance without a cluster among shards: {away}")
 
 
 def needs_slot_order(content: BackupContent, shards: int) -> bool:

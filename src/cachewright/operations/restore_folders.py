@@ -25,6 +25,11 @@ def work_folder(task_id: str) -> str:
     return f"{FETCHED_PREFIX}{task_id}"
 
 
+def division_folder(task_id: str) -> str:
+    """Return the name of the folder in which an agent divides the snapshot of a backup."""
+    return f"{work_folder(task_id)}-divided"
+
+
 def former_folder(task_id: str) -> str:
     """Return the name of the folder with the data that a node had before a task replaced it."""
     return f"before-{task_id}"
@@ -49,7 +54,7 @@ async def exchange_data(context: OperationContext, task_id: str, node_id: str, g
 
 async def delete_new(context: OperationContext, task_id: str, node: Node) -> bool:
     """Delete what a task has made for a node and has not exchanged. False if its host does not answer."""
-    work = () if node.host_name == EMBEDDED else (work_folder(task_id),)
+    work = () if node.host_name == EMBEDDED else (work_folder(task_id), division_folder(task_id))
     return await _delete(context, node, new_folder(task_id), *work)
 
 

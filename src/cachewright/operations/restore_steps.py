@@ -7,17 +7,16 @@ from cachewright.model.instances import Node
 from cachewright.operations.actions.action import Action, Arguments, NoArguments, NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.cluster import FormCluster, JoinCluster, form_cluster, join_cluster
+from cachewright.operations.actions.division import OrderSnapshot, order_snapshot
 from cachewright.operations.actions.node_status import NodeList, halt_node, resume_node
 from cachewright.operations.actions.replicas import add_replica
 from cachewright.operations.actions.restore import (
     FetchSnapshot,
     NodeData,
-    OrderSnapshot,
     delete_files,
     fetch_snapshot,
     load_data,
     make_data,
-    order_snapshot,
 )
 from cachewright.operations.actions.takeover import (
     KeepBackup,
@@ -35,6 +34,7 @@ from cachewright.valkey.slots import even_split
 
 BACKUP_DOWNLOAD = "Backup download."
 DATA_PREPARATION = "Data preparation."
+_DIVISION = "Division by slots."
 DATA_LOAD = "Data load."
 REPLICA_SYNCHRONIZATION = "Replica synchronization."
 SAFETY_BACKUP, TAKEOVER = "Safety backup.", "Takeover."
@@ -55,19 +55,27 @@ _AT_ONCE = 2
 """Sub-steps of the server's disk or processor that run at the same time."""
 
 
-def download_steps(content: BackupContent, primaries: Sequence[Node]) -> Steps:
+def download_steps(content: BackupContent, primaries: Sequence[Node], divider: Node | None) -> Steps:
     """Return the steps after which the backup is on the server's disk, ready for these primaries. Agents fetch it
-    themselves for nodes on other hosts."""
-    if all(node.host_name != EMBEDDED for node in primaries):
-        return {}
-    order = [_order(content)] if needs_slot_order(content, len(primaries)) else []
-    return {BACKUP_DOWNLOAD: _fetches(content), "Division by slots.": order}
+    themselves for nodes on other hosts.
+
+    :param divider: node of the host that divides it by slots if that is needed; None for that of the server.
+    """
+    here = [node for node in primaries if node.host_name == EMBEDDED]
+    fetches = _fetches(content)
+    if not needs_slot_order(content, len(primaries)):
+        return {BACKUP_DOWNLOAD: fetches} if here else {}
+    order = [_order(content, divider, is_shared=len(here) < len(primaries))]
+    if divider is None:
+        return {BACKUP_DOWNLOAD: fetches, _DIVISION: order}
+    return {_DIVISION: order, BACKUP_DOWNLOAD: fetches if here else []}
 
 
-def _order(content: BackupContent) -> SubStepSpec:
+def _order(content: BackupContent, divider: Node | None, *, is_shared: bool) -> SubStepSpec:
     seconds = _LOAD_SECONDS + content.size * _ORDER_SECONDS_A_BYTE
     work = effort("backup", unit="bytes", total=max(content.size, 1), seconds=seconds, fixed=_LOAD_SECONDS)
-    return order_snapshot.sub_step("Division by slots.", work, OrderSnapshot(content.backup_id))
+    arguments = OrderSnapshot(content.backup_id, divider.host_name if divider else None, is_shared)
+    return order_snapshot.sub_step(_DIVISION, work, arguments)
 
 
 def _fetches(content: BackupContent) -> list[SubStepSpec]:
@@ -104,13 +112,16 @@ def data_steps(shares: Sequence[tuple[Node, NodeData]], content: BackupContent) 
     return {DATA_PREPARATION: made, DATA_LOAD: loaded}
 
 
-def creation_steps(topology: Topology, nodes: Sequence[Node], content: BackupContent) -> Steps:
-    """Return the steps that make a new instance of a backup, of any topology and number of shards."""
+def creation_steps(topology: Topology, nodes: Sequence[Node], content: BackupContent, divider: Node | None) -> Steps:
+    """Return the steps that make a new instance of a backup, of any topology and number of shards.
+
+    :param divider: see `download_steps`.
+    """
     replicas = [node for node in nodes if node.role == "replica"]
     primaries = [node for node in nodes if node.role == "primary"]
     shares = [(node, _founding(node, primaries, content)) for node in primaries]
     sizes = {node.shard: expected_bytes(data.slots, content) for node, data in shares}
-    begin = {**download_steps(content, primaries), **data_steps(shares, content)}
+    begin = {**download_steps(content, primaries, divider), **data_steps(shares, content)}
     starts = [start_node(node, founding=False) for node in replicas]
     end = {"Resource release.": [delete_step()]}
     if topology.is_cluster:

@@ -21,6 +21,7 @@ async def sweep(context: OperationContext) -> None:
 
     for task_id in await asyncio.to_thread(stale):
         files = RestoreFiles(context, task_id)
+        await files.delete_divided()
         with_new, with_former = await files.silent_nodes()
         await files.delete(
             new=[n.id for n in await _recorded(context, with_new) if not await delete_new(context, task_id, n)],

@@ -12,7 +12,7 @@ from cachewright.backups.encryption import new_key
 from cachewright.backups.manifest import SavedShard
 from cachewright.hosts.server_binary import version_key
 from cachewright.jobs.receiver import DiskFailed
-from cachewright.jobs.spec import Counted, Opened, Received
+from cachewright.jobs.results import Counted, Opened, Received
 from cachewright.model.instances import Node
 from cachewright.tasks.operation import ActionFailed, StepContext
 from cachewright.valkey import snapshot_moment

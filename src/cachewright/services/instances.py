@@ -22,7 +22,6 @@ from cachewright.operations.client_access import NO_TLS
 from cachewright.operations.create import CREATE, room_for_new
 from cachewright.operations.proxies import NO_HAPROXY
 from cachewright.operations.requests import CreateRequest
-from cachewright.operations.restore_content import BackupContent, needs_slot_order
 from cachewright.placement.port_reservation import reserve
 from cachewright.services.new_tasks import add_task
 from cachewright.services.templates import template_of
@@ -136,16 +135,10 @@ class InstanceService(msgspec.Struct, frozen=True):
         """Return the names of the hosts that may run the instances; None for all. Where that of the server is the only
         one for nodes behind a proxy, they may listen on loopback."""
         topology, content = topology_of(request.flavor.spec_code), request.content
-        is_filled_here = content is not None and (
-            topology.has_sentinel or self._needs_server(content, request.flavor.shards)
-        )
+        is_filled_here = content is not None and (topology.has_sentinel or self.settings.backup_storage is None)
         ends_tls = request.enable_ssl and not topology.is_cluster
         with self.database.read() as connection:
             return node_placement.hosts_of(connection, topology, self.host.address, here=ends_tls or is_filled_here)
-
-    def _needs_server(self, content: BackupContent, shards: int) -> bool:
-        """Whether agents of other hosts cannot make the data of nodes from a backup."""
-        return self.settings.backup_storage is None or needs_slot_order(content, shards)
 
     def _has_proxy(self, request: CreateRequest, *, has_tls: bool) -> bool:
         """Whether the instances get proxies. Raises ApiError DCS.4202 if they cannot have TLS: it needs a proxy, for a

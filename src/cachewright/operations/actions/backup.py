@@ -12,7 +12,8 @@ from cachewright.backups.spool import Spool
 from cachewright.backups.storage import BackupDamaged, StorageFailed
 from cachewright.hosts.calls import HostSilent
 from cachewright.jobs.receiver import DiskFailed
-from cachewright.jobs.spec import Checked, CheckSnapshot, Done, StoreSnapshot
+from cachewright.jobs.results import Checked, Done
+from cachewright.jobs.spec import CheckSnapshot, StoreSnapshot
 from cachewright.model.backups import BackupKind
 from cachewright.model.instances import Instance
 from cachewright.operations.actions.action import action

@@ -15,7 +15,8 @@ from cachewright.backups.storage import BackupDamaged, StorageFailed
 from cachewright.hosts.jobs import JobState
 from cachewright.hosts.server_binary import version_key
 from cachewright.jobs import replays
-from cachewright.jobs.spec import Replayed, ReplayLog
+from cachewright.jobs.results import Replayed
+from cachewright.jobs.spec import ReplayLog
 from cachewright.jobs.temporary_node import TemporaryNodes
 from cachewright.model.instances import Node
 from cachewright.model.write_logs import WriteLog

@@ -11,7 +11,8 @@ from cachewright import errors
 from cachewright.concurrency import until_ended
 from cachewright.hosts.jobs import JobState
 from cachewright.jobs.restores import with_keys_of
-from cachewright.jobs.spec import Made, MakeData
+from cachewright.jobs.results import Made
+from cachewright.jobs.spec import MakeData
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Instance, Node
 from cachewright.operations.actions.action import NoArguments, action
@@ -46,10 +47,6 @@ class FetchSnapshot(msgspec.Struct, frozen=True):
     shard: int
 
 
-class OrderSnapshot(msgspec.Struct, frozen=True):
-    backup_id: str
-
-
 class NodeData(msgspec.Struct, frozen=True, kw_only=True):
     """The data of a node: the keys that a backup has in these ranges of slots; None for all its keys.
 
@@ -71,7 +68,7 @@ async def fetch_snapshot(context: OperationContext, step: StepContext, arguments
     """Ensure that the snapshot of one shard of a backup is on the server's disk, verified."""
     await step.wait_until_allowed()
     files = RestoreFiles(context, step.task.id)
-    manifest = await files.manifest(arguments.backup_id)
+    manifest = await files.data_manifest(arguments.backup_id)
     shard = next(shard for shard in manifest.shards if shard.shard == arguments.shard)
 
     def report(done: int) -> None:
@@ -79,20 +76,6 @@ async def fetch_snapshot(context: OperationContext, step: StepContext, arguments
         step.measure(done=done, detail=f"{{bytes:{done}/{shard.size}}}")
 
     await files.fetch(manifest, shard, report)
-
-
-@action("order snapshot", OrderSnapshot, timeout=_DAY_SECONDS, attempts=4, cancelling=5)
-async def order_snapshot(context: OperationContext, step: StepContext, arguments: OrderSnapshot) -> None:
-    """Ensure that the snapshot of an instance without a cluster is on the server's disk with its keys divided by
-    slots."""
-    await step.wait_until_allowed()
-    files = RestoreFiles(context, step.task.id)
-
-    def report(share: float) -> None:
-        step.raise_if_cancelled()
-        step.measure(done=share * step.sub_step.work.total)
-
-    await files.order(await files.manifest(arguments.backup_id), report)
 
 
 @action("make data", NodeData, timeout=_DAY_SECONDS, attempts=4, cancelling=10)
@@ -126,7 +109,7 @@ async def _make_elsewhere(
     """Let the agent of the node's host fetch the snapshots and make the data."""
     if await files.keys(node.id) is not None:
         return
-    manifest = await files.manifest(arguments.backup_id)
+    manifest = await files.data_manifest(arguments.backup_id)
     shards = with_keys_of(manifest.shards, arguments.slots)
     about_data = msgspec.structs.replace(manifest, password=None, accounts=(), parameters={}, shards=shards)
     job = MakeData(
@@ -259,4 +242,6 @@ async def delete_files(context: OperationContext, step: StepContext, _: NoArgume
     task_id, nodes = step.task.id, await context.nodes(step.task.instance_id)
     new = [node.id for node in nodes if not await delete_new(context, task_id, node)]
     former = [node.id for node in nodes if not await delete_former(context, task_id, node)]
-    await RestoreFiles(context, task_id).delete(new=new, former=former)
+    files = RestoreFiles(context, task_id)
+    await files.delete_divided()
+    await files.delete(new=new, former=former)
