@@ -7,7 +7,7 @@ from cachewright.hosts.host import MeasuredHost
 from cachewright.hosts.resources import Resources
 from cachewright.model.instances import Node
 from cachewright.operations.online_migrations.parts import seen_from
-from cachewright.operations.work_places import next_place, place_of_work, runs_gateways
+from cachewright.operations.work_places import next_place, place_of_work, runs_gateways, runs_temporary_nodes
 from cachewright.valkey.access import has_socket
 from cachewright.valkey.sources.target import TargetMap
 from write_log_fixtures import a_node
@@ -55,6 +55,14 @@ def test_gateways_move_only_from_a_host_that_does_not_report() -> None:
     assert next_place("h2", nodes, hosts, runs_gateways) == "h3"
     assert next_place("h2", nodes, {}, runs_gateways) == "h2"
     assert next_place("local", nodes, hosts, runs_gateways) == "local"
+
+
+def test_temporary_nodes_are_left_to_the_server_by_agents_of_earlier_releases() -> None:
+    nodes = nodes_on("h2", "h2", "h3")
+    hosts = {"h2": a_host(), "h3": msgspec.structs.replace(a_host(), runs_temporary_nodes=True)}
+    assert place_of_work(nodes, nodes, hosts, 0, runs_temporary_nodes) == "h3"
+    assert place_of_work(nodes, nodes, {"h2": a_host()}, 0, runs_temporary_nodes) == "local"
+    assert next_place("h3", nodes, {"h2": a_host()}, runs_temporary_nodes) == "h3"
 
 
 def test_an_agent_reaches_its_own_nodes_by_their_sockets() -> None:
