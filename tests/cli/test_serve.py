@@ -77,7 +77,7 @@ def test_a_certificate_that_does_not_fit_is_refused_in_a_line(
     cert, key, _ = files
     other = tmp_path / "other.pem"
     authority.issue_cert("localhost").private_key_pem.write_to_path(other)
-    assert "go together" in refusal(tmp_path, "--tls-cert", cert)
+    assert "must be given together" in refusal(tmp_path, "--tls-cert", cert)
     assert "KEY_VALUES_MISMATCH" in refusal(tmp_path, "--tls-cert", cert, "--tls-key", other)
     assert "No such file" in refusal(tmp_path, "--tls-cert", tmp_path / "none", "--tls-key", key)
 

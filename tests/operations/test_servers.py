@@ -202,7 +202,7 @@ def told(installation: Installation) -> None:
     findings = json.loads(installation.tried("doctor", "--json").stdout)
     said = {(each["name"], each["state"]): each["message"] for each in findings}
     assert f"(pid {killed['pid']}) has not reported for" in said["servers", "warn"]
-    assert "0 servers stand by" in said["servers", "ok"]
+    assert "0 servers are ready to take over" in said["servers", "ok"]
     assert "nodes that run on host h2 accept connections" in said["reach", "ok"]
 
 

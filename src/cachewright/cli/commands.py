@@ -23,7 +23,7 @@ _COMMANDS = (
     (
         "migrations",
         "remote.migrations:app",
-        "Data of servers outside: copy it into an instance, follow changes, cut over.",
+        "Migrations of data from other servers: copy it into an instance, follow changes, cut over.",
     ),
     (
         "templates",
@@ -36,12 +36,12 @@ _COMMANDS = (
     (
         "hosts",
         "admin.hosts:app",
-        "Hosts, which run nodes: list, show, add, grant, remove, drain, rebalance, cordon, uncordon, label.",
+        "Hosts of nodes: list, show, add, grant, remove, drain, rebalance, cordon, uncordon, label.",
     ),
-    ("servers", "admin.servers:app", "Servers on the database: list, takeovers."),
+    ("servers", "admin.servers:app", "Servers that share the database: list, takeovers."),
     ("database", "admin.database:app", "The database of a server: copy it to PostgreSQL."),
     ("users", "admin.users:app", "Users and their roles in projects."),
-    ("projects", "admin.projects:app", "Projects, which instances and tasks belong to."),
+    ("projects", "admin.projects:app", "Projects, to which instances and tasks belong."),
     ("keys", "admin.keys:app", "Access keys that sign requests."),
 )
 

@@ -72,7 +72,7 @@ def _require_tls(settings: Settings) -> None:
     if settings.tls_cert is None and settings.tls_key is None:
         return
     if settings.tls_cert is None or settings.tls_key is None:
-        raise StartupError("--tls-cert and --tls-key go together")
+        raise StartupError("--tls-cert and --tls-key must be given together")
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.tls_cert, settings.tls_key)
     except ssl.SSLError as error:

@@ -65,7 +65,7 @@ def serve(
     client_grace_seconds: Annotated[
         float,
         Parameter(
-            help="Time for which a node that leaves or restarts waits for subscribers and blocked clients.",
+            help="Time that a node waits for subscribers and blocked clients before it leaves or restarts.",
             validator=_GRACE,
         ),
     ] = 10,
@@ -103,8 +103,8 @@ def serve(
     migration_network: Annotated[
         tuple[str, ...],
         Parameter(
-            help="Network of sources of migrations, such as 10.0.0.0/8; repeatable. Without it, all addresses except "
-            "those of this host.",
+            help="Network in which sources of migrations must be, such as 10.0.0.0/8; repeatable. Without it, all "
+            "addresses except those of this host.",
             negative="",
         ),
     ] = (),
@@ -113,7 +113,9 @@ def serve(
     ] = None,
     memory_overcommit: Annotated[
         float,
-        Parameter(help="Factor of the host's memory that nodes may be given; above 1, memory may run out."),
+        Parameter(
+            help="Memory that nodes may be allocated, as a multiple of the host's memory; above 1, memory may run out."
+        ),
     ] = 1.0,
     quota_instances: Annotated[
         int,
@@ -140,7 +142,8 @@ def serve(
     giant_key_mb: Annotated[
         int,
         Parameter(
-            help="Size in MB from which the plan of a resize warns of a value.", validator=validators.Number(gte=1)
+            help="Size in MB from which the plan of a resize warns about a large value.",
+            validator=validators.Number(gte=1),
         ),
     ] = 10,
     queue_polling: Annotated[

@@ -23,7 +23,7 @@ from cachewright.store.agent_schemas import AgentSchemas, MayNotChangeRoles
 from cachewright.store.postgres import SHORT_WAITS, PostgresDatabase
 
 _STOP_SECONDS = 5.0
-"""Time in which the agent of a removed host notices that, and stops."""
+"""Time within which the agent of a removed host notices the removal and stops."""
 
 _POLL_SECONDS = 0.2
 _ANY = "*"
@@ -36,13 +36,13 @@ def grant(
     password_file: Annotated[
         Path | None,
         Parameter(
-            help="Password file (pgpass) for the agent, from which the role gets its password. A missing file is made, "
-            "with a new password. Without this option the role keeps its password."
+            help="Password file (pgpass) for the agent, from which the role gets its password. A missing file is "
+            "created, with a new password. Without this option the role keeps its password."
         ),
     ] = None,
     folder: DataDirectory,
 ) -> None:
-    """Give the agent of a host a role of its own in PostgreSQL, which reaches nothing of other hosts.
+    """Give the agent of a host a role of its own in PostgreSQL, which has no access to other hosts.
 
     Prints the statements, for an administrator of the database. The command may be repeated.
 
@@ -98,7 +98,7 @@ def _schemas(folder: DataDirectory) -> Iterator[AgentSchemas | None]:
 
 
 def _password(file: Path, access: AgentAccess) -> str:
-    """Return the password of the role in a password file of libpq, which is made if it is missing. Raises InvalidInput
+    """Return the password of the role in a password file of libpq, and create a missing file. Raises InvalidInput
     if it has none, or others can read it."""
     if not file.exists():
         made = secrets.token_urlsafe(32)

@@ -23,7 +23,7 @@ from cachewright.store import hosts, sentinels, server_records
 
 app = App(
     name="hosts",
-    help="Hosts, which run nodes: list, show, add, grant, remove, drain, rebalance, cordon, uncordon, label.",
+    help="Hosts of nodes: list, show, add, grant, remove, drain, rebalance, cordon, uncordon, label.",
 )
 app.command(agent_roles.grant)
 
@@ -75,7 +75,7 @@ def remove(
         bool,
         Parameter(
             negative="",
-            help="The host does not come back: its nodes are made again on other hosts, from the copies that are left. "
+            help="The host will not come back: its nodes are recreated on other hosts from the remaining copies. "
             "Writes that only its nodes had are lost.",
         ),
     ] = False,
@@ -122,7 +122,7 @@ def drain(
         time.sleep(_POLL_SECONDS)
         with folder.read() as connection:
             if service.require(connection, name).state != "draining":
-                sys.exit(f"cachewright: host {name} is not drained any more")
+                sys.exit(f"cachewright: the drain of host {name} was ended")
             before, left = left, _Drain.read(connection, name)
         left.print_changes(before)
     if wait and (left.staying or left.sentinels):
@@ -136,7 +136,7 @@ def rebalance(
     folder: DataDirectory,
     json: AsJson = False,
 ) -> None:
-    """Show the moves of nodes that use all hosts alike, such as after a host was added, and start them with `--apply`.
+    """Show moves that spread nodes evenly over the hosts, such as after a host was added, or start them with `--apply`.
 
     Nodes stay in their zones. The server starts a task MoveNodes for each instance.
 

@@ -8,7 +8,7 @@ from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
 from cachewright.services import accounts
 from cachewright.store import users
 
-app = App(name="projects", help="Projects, which instances and tasks belong to.")
+app = App(name="projects", help="Projects, to which instances and tasks belong.")
 
 
 @app.command(name="list")

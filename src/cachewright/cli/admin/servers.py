@@ -7,7 +7,7 @@ from cachewright.api.schemas.servers import shown_server, shown_takeover
 from cachewright.cli.admin.data_dir import AsJson, DataDirectory, print_rows
 from cachewright.services.servers import overview
 
-app = App(name="servers", help="Servers on the database: list, takeovers.")
+app = App(name="servers", help="Servers that share the database: list, takeovers.")
 
 _SERVER = ("machine", "pid", "release", "listen", "started", "performs_tasks", "epoch", "seen")
 _TAKEOVER = ("epoch", "machine", "pid", "cause", "from", "to")
@@ -15,7 +15,7 @@ _TAKEOVER = ("epoch", "machine", "pid", "cause", "from", "to")
 
 @app.command(name="list")
 def show_all(*, folder: DataDirectory, json: AsJson = False) -> None:
-    """List servers, which of them performs tasks and since when, and when each has reported last.
+    """List servers, which of them performs tasks and since when, and the time of each one's latest report.
 
     A server that was stopped is not listed; one that ended otherwise is, for a day or until it starts again.
 

@@ -43,7 +43,7 @@ def check_haproxy(settings: Settings) -> Iterator[Finding]:
     if settings.haproxy_binary:
         yield Finding("haproxy", "ok", f"{settings.haproxy_binary}: addresses of ha instances, TLS, whitelists")
     else:
-        remedy = "Install it (Debian: haproxy), or use clients that ask for the address again."
+        remedy = "Install it (Debian: haproxy), or use clients that look up the address again after an error."
         missing = "not found: the address of an ha instance changes at a failover; no TLS of clients, no whitelists"
         yield Finding("haproxy", "warn", missing, remedy)
 
@@ -72,7 +72,7 @@ def check_kernel(_: Settings) -> Iterator[Finding]:
         yield Finding("overcommit", "warn", f"vm.overcommit_memory is {overcommit}", remedy)
     pages = _first_line("/sys/kernel/mm/transparent_hugepage/enabled")
     if "[always]" in pages:
-        remedy = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled: snapshots copy less, answers come sooner."
+        remedy = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled: snapshots copy less, latency is lower."
         yield Finding("huge pages", "warn", "transparent huge pages are always on", remedy)
     elif pages:
         yield Finding("huge pages", "ok", f"transparent huge pages: {pages}")

@@ -34,15 +34,19 @@ def check_servers(settings: Settings) -> Iterator[Finding]:
             message = (
                 f"the server on {record.machine} (pid {record.pid}) has not reported for {details.seen_seconds:.0f} s"
             )
-            yield Finding("servers", "warn", message, "Start it again, or wait a day until it is forgotten.")
+            yield Finding(
+                "servers", "warn", message, "Start it again, or wait a day until it is removed from the list."
+            )
         elif record.release != cachewright.__version__:
-            message = f"the server on {record.machine} is {record.release}, this is {cachewright.__version__}"
+            message = f"the server on {record.machine} is {record.release}, this release is {cachewright.__version__}"
             yield Finding("servers", "warn", message, "Upgrade them one after another (docs/servers.md).")
     reporting = [details for details in found.servers if not details.is_silent]
     performing = [details.record.machine for details in reporting if details.performs_tasks]
     if performing:
         standing_by = len(reporting) - len(performing)
-        yield Finding("servers", "ok", f"tasks are performed on {performing[0]}, {standing_by} servers stand by")
+        yield Finding(
+            "servers", "ok", f"tasks are performed on {performing[0]}, {standing_by} servers are ready to take over"
+        )
     elif reporting:
         message = f"none of {len(reporting)} servers performs tasks"
         yield Finding(
@@ -64,7 +68,7 @@ def check_hosts(settings: Settings) -> Iterator[Finding]:
     active = [host.name for host in found if host.state == "active"]
     for host in found:
         if host.state == "lost":
-            message = f"host {host.name} was given up as lost and has nodes of which no copy was made yet"
+            message = f"host {host.name} was given up as lost and has nodes that have not been replaced yet"
             yield Finding("hosts", "warn", message, "Look at the incidents of their instances.")
         elif host.name != EMBEDDED and (seconds := silent_seconds(host, now)) is not None:
             message = f"host {host.name} has never reported"

@@ -45,7 +45,7 @@ def create(
     instance: Instance,
     name: Name,
     *,
-    role: Annotated[Role, Parameter(help="`read` may change nothing.")],
+    role: Annotated[Role, Parameter(help="`read` cannot change data.")],
     description: str = "",
     password_stdin: FromStdin = False,
     target: Target = DEFAULT_TARGET,
@@ -149,7 +149,7 @@ def delete(
 @app.command
 def disable_commands(
     instance: Instance,
-    *commands: Annotated[str, Parameter(help="Commands; none to disable no command any more.")],
+    *commands: Annotated[str, Parameter(help="Commands to disable. Without any, all commands are enabled.")],
     target: Target = DEFAULT_TARGET,
     wait: Wait = False,
     json: AsJson = False,

@@ -16,8 +16,8 @@ from cachewright.client.http import ApiClient
 
 app = App(name="backups", help="Backups of instances: list, create, restore, delete, links, download, verify.")
 app.command("cachewright.cli.admin.backups:verify", help="Read a backup back, and verify all of it.")
-app.command("cachewright.cli.remote.restores:restore", help="Replace the data of an instance by that of a backup.")
-app.command("cachewright.cli.remote.write_logs:write_log", help="Show from which past data a backup can be made.")
+app.command("cachewright.cli.remote.restores:restore", help="Replace the data of an instance with that of a backup.")
+app.command("cachewright.cli.remote.write_logs:write_log", help="Show the past moments that can be backed up.")
 app.command("cachewright.cli.remote.restores:restores", help="List restores into an instance, newest first.")
 
 _ALL = 1000
@@ -26,7 +26,7 @@ _SILENCE_SECONDS = 60.0
 _OWNER_ONLY = 0o600
 
 Backup = Annotated[str, Parameter(help="Id of a backup.")]
-Remark = Annotated[str, Parameter(help="Remark of at most 128 characters.")]
+Remark = Annotated[str, Parameter(help="Remark, at most 128 characters.")]
 Expires = Annotated[
     int,
     Parameter(
@@ -38,7 +38,9 @@ Expires = Annotated[
 
 @app.command(name="list")
 def show_all(
-    instance: Annotated[str | None, Parameter(help="Id or name of an instance; all of the project without it.")] = None,
+    instance: Annotated[
+        str | None, Parameter(help="Id or name of an instance. Without it, all instances of the project.")
+    ] = None,
     *,
     target: Target = DEFAULT_TARGET,
     json: AsJson = False,

@@ -19,7 +19,7 @@ _GROUP = "cachewright"
 
 def tls(
     instance: Instance,
-    switch: Annotated[Literal["on", "off"] | None, Parameter(help="Leave it out to show the present state.")] = None,
+    switch: Annotated[Literal["on", "off"] | None, Parameter(help="Omit it to show the current state.")] = None,
     *,
     target: Target = DEFAULT_TARGET,
     wait: Wait = False,
@@ -44,7 +44,7 @@ def tls(
 
 
 def certificate(instance: Instance, *, target: Target = DEFAULT_TARGET) -> None:
-    """Print the certificate by which clients verify an instance, PEM.
+    """Print the certificate with which clients verify an instance (PEM).
 
     Example: cachewright instances certificate sessions > ca.crt
     """

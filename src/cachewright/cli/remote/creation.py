@@ -42,11 +42,12 @@ def create(
         int | None, Parameter(help="Port for clients; the server chooses one if not given.", validator=_PORT)
     ] = None,
     template: Annotated[
-        str | None, Parameter(help="Id of the template of the first parameters; see `cachewright templates list`.")
+        str | None,
+        Parameter(help="Id of the template with the parameters of the instance; see `cachewright templates list`."),
     ] = None,
     from_backup: Annotated[
         str | None,
-        Parameter(help="Id of the backup whose data the instance begins with; see `cachewright backups list`."),
+        Parameter(help="Id of the backup from which the instance gets its first data; see `cachewright backups list`."),
     ] = None,
     tls: Annotated[bool, Parameter(negative="", help="Clients connect with TLS.")] = False,
     no_password: Annotated[bool, Parameter(negative="", help="Clients need no password.")] = False,

@@ -13,7 +13,9 @@ from cachewright.client.account import DEFAULT_TARGET, Target
 from cachewright.client.errors import CommandFailed, UsageError
 from cachewright.client.http import ApiClient
 
-app = App(name="diagnosis", help="What happens in a live instance: keys, slow commands, clients.")
+app = App(
+    name="diagnosis", help="Diagnosis of a live instance: big and hot keys, slow commands, connections of clients."
+)
 
 _ALL = 1000
 _MINUTE_MS = 60_000
@@ -35,7 +37,7 @@ def analyse(
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """Look at all keys of an instance for big or hot ones. `keys` shows the result.
+    """Search all keys of an instance for big or hot ones. `keys` shows the result.
 
     Example: cachewright instances diagnosis analyse cache hot --wait
     """
@@ -50,7 +52,7 @@ def keys(
     instance: Instance,
     subject: Subject = "big",
     *,
-    analysis: Annotated[str | None, Parameter(help="Id of an analysis; the newest without it.")] = None,
+    analysis: Annotated[str | None, Parameter(help="Id of an analysis. Default: the newest.")] = None,
     target: Target = DEFAULT_TARGET,
     json: AsJson = False,
 ) -> None:
@@ -173,7 +175,9 @@ def close_clients(
     instance: Instance,
     *addresses: Annotated[str, Parameter(help="Address of a client with its port, as `clients` shows it.")],
     node: Node | None = None,
-    everyone: Annotated[bool, Parameter(name="--all", negative="", help="All clients, as a task.")] = False,
+    everyone: Annotated[
+        bool, Parameter(name="--all", negative="", help="Close the connections of all clients, as a task.")
+    ] = False,
     target: Target = DEFAULT_TARGET,
     wait: Wait = False,
     json: AsJson = False,

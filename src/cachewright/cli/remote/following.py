@@ -26,7 +26,7 @@ def follow(server: ApiClient, instance_id: str, result: Any, wait: bool, json: b
             print(result)
         return
     if not watch(server, [newest_task(server, instance_id)], json):
-        raise CommandFailed("the task has not succeeded")
+        raise CommandFailed("the task did not succeed")
 
 
 def newest_task(server: ApiClient, instance_id: str) -> str:

@@ -34,7 +34,7 @@ app.command(
 )
 app.command(
     "cachewright.cli.remote.connections:certificate",
-    help="Print the certificate by which clients verify an instance, PEM.",
+    help="Print the certificate with which clients verify an instance (PEM).",
 )
 app.command(
     "cachewright.cli.remote.connections:whitelist",
@@ -57,7 +57,7 @@ app.command(
 app.command(
     "cachewright.cli.remote.diagnosis:app",
     name="diagnosis",
-    help="What happens in a live instance: big and hot keys, slow commands, connections of clients.",
+    help="Diagnosis of a live instance: big and hot keys, slow commands, connections of clients.",
 )
 
 _ALL = 1000

@@ -17,7 +17,7 @@ from cachewright.client.http import ApiClient
 
 app = App(
     name="migrations",
-    help="Migrations from servers outside, and imports of files.",
+    help="Migrations from other servers, and imports of files.",
 )
 
 _PAGE = 1000
@@ -84,24 +84,27 @@ def start(
     method: Annotated[
         Literal["full", "incremental"], Parameter(help="Copy once, or follow changes until the cut-over.")
     ] = "incremental",
-    user: Annotated[str, Parameter(help="User at the source; its default user if not given.")] = "",
-    sentinel_name: Annotated[str, Parameter(help="Name of the primary at the sentinels of the source.")] = "",
-    tls: Annotated[bool, Parameter(negative="", help="Reach the source by TLS.")] = False,
+    user: Annotated[str, Parameter(help="User at the source. Default: the default user of the source.")] = "",
+    sentinel_name: Annotated[str, Parameter(help="Name of the primary, as the sentinels of the source know it.")] = "",
+    tls: Annotated[bool, Parameter(negative="", help="Connect to the source with TLS.")] = False,
     tls_ca: Annotated[
-        Path | None, Parameter(help="File with the certificates of its authorities; those of the server if not given.")
+        Path | None,
+        Parameter(
+            help="File with the certificates of the source's authorities. Default: those that the server trusts."
+        ),
     ] = None,
     tls_any_host: Annotated[
-        bool, Parameter(negative="", help="Accept a certificate of these authorities with any name.")
+        bool, Parameter(negative="", help="Accept any name in a certificate that these authorities have signed.")
     ] = False,
     tls_cert: Annotated[
-        Path | None, Parameter(help="File with the certificate for a source that asks its clients for one.")
+        Path | None, Parameter(help="File with a client certificate, for a source that requires one.")
     ] = None,
     tls_key: Annotated[Path | None, Parameter(help="File with the private key of that certificate.")] = None,
     no_password: Annotated[bool, Parameter(negative="", help="The source has no password.")] = False,
     password_stdin: FromStdin = False,
     bandwidth_mb: Annotated[int | None, Parameter(help="Limit in megabytes per second.")] = None,
     resume: Annotated[
-        Literal["auto", "manual"], Parameter(help="Wait for a source that does not answer, or fail.")
+        Literal["auto", "manual"], Parameter(help="Whether to wait for a source that does not answer, or to fail.")
     ] = "auto",
     wait: Wait = False,
     target: Target = DEFAULT_TARGET,
@@ -139,7 +142,7 @@ def import_files(
     *,
     url: Annotated[tuple[str, ...], Parameter(help="URL of an RDB file; repeatable.")] = (),
     urls_stdin: Annotated[
-        bool, Parameter(negative="", help="Read URLs from standard input, one a line. Signed ones are secrets.")
+        bool, Parameter(negative="", help="Read URLs from standard input, one per line. Signed URLs are secrets.")
     ] = False,
     backup: Annotated[str, Parameter(help="Id of a backup of the project.")] = "",
     bandwidth_mb: Annotated[int | None, Parameter(help="Limit in megabytes per second.")] = None,
@@ -196,7 +199,7 @@ def stop(migration: Migration, *, target: Target = DEFAULT_TARGET, json: AsJson 
 
 @app.command
 def restart(migration: Migration, *, wait: Wait = False, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
-    """Start a migration again that has failed or was stopped.
+    """Restart a migration that has failed or was stopped.
 
     Example: cachewright migrations restart move
     """
@@ -282,9 +285,9 @@ def _tls(
             raise UsageError("--tls-ca, --tls-any-host, --tls-cert and --tls-key need --tls")
         return {}
     if bool(certificate) != bool(key):
-        raise UsageError("--tls-cert and --tls-key need each other")
+        raise UsageError("--tls-cert and --tls-key must be given together")
     if any_host and not authorities:
-        raise UsageError("--tls-any-host needs --tls-ca: with other authorities the certificate of any server would do")
+        raise UsageError("--tls-any-host needs --tls-ca: otherwise a certificate of any server would be accepted")
     return {
         "ssl_enabled": True,
         "ssl_ca": _content(authorities),

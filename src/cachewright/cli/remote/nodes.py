@@ -48,7 +48,7 @@ def switchover(
 
 @app.command
 def sentinels(instance: Instance, *, target: Target = DEFAULT_TARGET, json: AsJson = False) -> None:
-    """Show the sentinels of an instance of type ha, for clients that know Sentinel."""
+    """Show the sentinels of an instance of type ha, for clients that support Sentinel."""
     server = ApiClient(target.account())
     body = server.ask("GET", f"instances/{found(server, instance)['instance_id']}/sentinels")
     if json:
@@ -120,7 +120,7 @@ def move(
 def stop(
     instance: Instance, *nodes: Node, target: Target = DEFAULT_TARGET, wait: Wait = False, json: AsJson = False
 ) -> None:
-    """Stop nodes, until they are started again; without names, all nodes of the instance.
+    """Stop nodes until they are started again; without ids, all nodes of the instance.
 
     Example: cachewright instances nodes stop cache 3f2a --wait
     """
@@ -131,7 +131,7 @@ def stop(
 def start(
     instance: Instance, *nodes: Node, target: Target = DEFAULT_TARGET, wait: Wait = False, json: AsJson = False
 ) -> None:
-    """Start nodes that were stopped; without names, all nodes of the instance."""
+    """Start nodes that were stopped; without ids, all nodes of the instance."""
     _change_status(instance, nodes, "start", target, wait=wait, json=json)
 
 

@@ -67,7 +67,7 @@ def resize(
             ]  # fmt: skip
             print_table(("MODE", "ESTIMATE", "LONGEST WAIT"), modes, ("ESTIMATE", "LONGEST WAIT"))
             if not plan["clients"]:
-                print("No client is connected now. With clients, balanced and above all gentle take longer.")
+                print("No client is connected now. With clients, balanced takes longer, and gentle much longer.")
         print_giant_keys(plan)
     if plan["blockers"]:
         raise CommandFailed("; ".join(f"{blocker['error_code']}: {blocker['reason']}" for blocker in plan["blockers"]))
@@ -82,4 +82,4 @@ def print_giant_keys(plan: dict[str, Any]) -> None:
             f"{size(giant['bytes'])}. The node that receives it may serve no clients for {giant['stall_ms']:.0f} ms."
         )
     if not plan["giant_keys_complete"]:
-        print("warning: not all keys were checked for giant ones, for want of time")
+        print("warning: giant keys may be missing: there was not enough time to check all keys")

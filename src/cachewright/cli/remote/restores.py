@@ -19,7 +19,7 @@ def restore(
     backup: Annotated[str, Parameter(help="Id of a backup, also of another instance of the project.")],
     instance: Instance,
     *,
-    remark: Annotated[str, Parameter(help="Remark of at most 128 characters.")] = "",
+    remark: Annotated[str, Parameter(help="Remark, at most 128 characters.")] = "",
     no_safety_backup: Annotated[
         bool, Parameter(negative="", help="Make no backup of the present data before it is replaced.")
     ] = False,
@@ -27,7 +27,7 @@ def restore(
     wait: Wait = False,
     json: AsJson = False,
 ) -> None:
-    """Replace the data of an instance by that of a backup.
+    """Replace the data of an instance with that of a backup.
 
     The instance serves its present data until the new data is on the disks of its nodes. Then clients cannot use it
     while the nodes load the new data. To restore into a new instance, use `cachewright instances create --from-backup`.

@@ -25,7 +25,7 @@ def write_log(
     target: Target = DEFAULT_TARGET,
     json: AsJson = False,
 ) -> None:
-    """Show from which past data a backup can be made, or change for how long writes are kept.
+    """Show the past moments that can be backed up, or change how long writes are kept.
 
     Example: cachewright backups write-log cache --keep-hours 24
     """
