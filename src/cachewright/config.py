@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar trusted_proxies: addresses or networks of proxies whose X-Forwarded-For or Forwarded header is trusted.
     :ivar webhooks_to_private: whether webhooks may have loopback and private addresses.
     :ivar migration_networks: networks of the sources of migrations from outside; without one, every address that is not
-    this machine's own.
+    of a host of the installation.
     :ivar public_url: URL by which clients reach the server, for links in responses; None to use each request's host.
     :ivar memory_overcommit: allocatable share of the host's memory: 2.0 allows to allocate it twice.
     :ivar quota_instances: limit on the instances of a project; 0 for no limit.

@@ -104,7 +104,7 @@ def serve(
         tuple[str, ...],
         Parameter(
             help="Network in which sources of migrations must be, such as 10.0.0.0/8; repeatable. Without it, all "
-            "addresses except those of this host.",
+            "addresses except those of the hosts of the installation.",
             negative="",
         ),
     ] = (),
