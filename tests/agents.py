@@ -207,6 +207,14 @@ class Hosts:
             thaw(process)
         return None
 
+    def kill_server_while_agent_has(self, folder: str) -> None:
+        """Kill the server and start it again while an agent has a process below this folder, which is not killed."""
+        agent = until(lambda: self.frozen_with(folder), f"no agent has a process in {folder}")
+        self.server.kill()
+        self.server.start()
+        assert agent.process is not None
+        thaw(psutil.Process(agent.process.pid))
+
     def sentinels(self) -> Counter[str]:
         """Return the number of recorded sentinels by host."""
         with psycopg.connect(self.url) as connection:

@@ -249,6 +249,8 @@ def test_a_backup_without_slots_is_divided_on_a_host_of_the_nodes(hosts: Hosts) 
         mixed = created(client, 2, copies=len(zones), az_codes=zones)
         switch_over(hosts, mixed, "h2")
         task_id = restore(hosts, mixed, backup_id)
+        if len(zones) == len(hosts.agents) + 1:  # fewer than half of the nodes are on the host of the server
+            hosts.kill_server_while_agent_has("converters")
         assert ended(client, mixed, task_id).status == "SUCCESS", hosts.server.log()
         assert present(cache(client, mixed), KEYS) == KEYS
     assert leftovers(hosts) == []
@@ -414,6 +416,9 @@ def test_agents_store_the_writes_of_their_primaries(hosts: Hosts) -> None:
     backup_id = str(answer["backup_id"])
     done = finished(client, instance_id, backup_id)
     assert (done.status, done.error_code) == ("succeed", None), hosts.server.log()
+    again = str(past(hosts.server, instance_id, second)[1]["backup_id"])
+    hosts.kill_server_while_agent_has("converters")
+    assert finished(client, instance_id, again).status == "succeed", hosts.server.log()
     assert leftovers(hosts) == []
     assert [path for agent in hosts.agents.values() for path in agent.processes_in("converters")] == []
     assert len(kept(hosts, "write-log")) == 2

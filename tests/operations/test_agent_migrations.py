@@ -146,7 +146,7 @@ def test_killed_agents_and_servers_and_a_silent_host(hosts: Hosts, source: Outsi
 
 
 def test_files_are_imported_by_a_host_of_the_nodes(hosts: Hosts, source: OutsideServer) -> None:
-    """The agent is killed while its gateway has the file."""
+    """The agent is killed while its gateway has the file, and in a second import the server."""
     client, outside = hosts.server.client(), source.client()
     target = created(client, 2, copies=2, az_codes=AWAY, name="imports")
     fill(outside, 300)
@@ -159,6 +159,9 @@ def test_files_are_imported_by_a_host_of_the_nodes(hosts: Hosts, source: Outside
         agent.kill()
         agent.start()
         reaches(client, migration_id, "SUCCESS")
+        again = imported(client, target, urls=(f"{url}/dump.rdb?sign=secret",))
+        hosts.kill_server_while_agent_has("gateways")
+        reaches(client, again, "SUCCESS")
     assert content(cache(client, target)) == content(outside)
     assert folders(hosts) == {}
     assert f"files are imported by host {agent.name}" in log(client, migration_id)
