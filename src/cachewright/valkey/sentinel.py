@@ -164,8 +164,8 @@ def _address(sentinel: Sentinel, access: SentinelAccess) -> Iterator[Address]:
 
 @lru_cache(maxsize=1)
 def _issuer(authority: str) -> str:
-    """Return the certificate of the authority that has issued those of the ports of sentinels, PEM. They are asked
-    every second, and share it."""
+    """Return the certificate of the authority of all sentinels, PEM. It is parsed once, because each sentinel gets
+    requests every second."""
     return trusted(authority)
 
 
