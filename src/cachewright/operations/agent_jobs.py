@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -16,7 +16,17 @@ from cachewright.model.instances import Node
 from cachewright.operations.context import OperationContext
 from cachewright.tasks.operation import ActionFailed, StepContext
 
+
+
+class WithShare(Protocol):
+    """What a job tells that reports its finished share."""
+
+    @property
+    def share(self) -> float: ...
+
+
 Told = TypeVar("Told")
+ToldShare = TypeVar("ToldShare", bound=WithShare)
 
 _POLL_SECONDS = 1.0
 _CODES: dict[JobFailure, str] = {
@@ -109,6 +119,18 @@ async def perform(
         raise
     await own.end()
     return state
+
+
+async def perform_with_share(
+    context: OperationContext, step: StepContext, node: Node, job: Job, kind: type[ToldShare]
+) -> ToldShare:
+    """Perform a job, as `perform` does. The share that it reports is the progress of the sub-step. Return what the job
+    has told at its end."""
+
+    def progress(state: JobState) -> None:
+        step.measure(done=told(state, kind).share * step.sub_step.work.total, detail=f"{{host:{node.host_name}}}")
+
+    return told(await perform(context, step, node, job, progress), kind)
 
 
 def require_success(node: Node, state: JobState) -> None:

@@ -3,12 +3,11 @@
 import msgspec
 
 from cachewright.backups.manifest import Manifest
-from cachewright.hosts.jobs import JobState
 from cachewright.jobs.results import Divided
 from cachewright.jobs.spec import DivideSnapshot
 from cachewright.model.instances import Node
 from cachewright.operations.actions.action import action
-from cachewright.operations.agent_jobs import perform, told
+from cachewright.operations.agent_jobs import perform_with_share
 from cachewright.operations.context import OperationContext
 from cachewright.operations.restore_files import RestoreFiles
 from cachewright.operations.restore_folders import division_folder
@@ -63,12 +62,6 @@ async def _divide_elsewhere(
         target=await files.begin_division(manifest.backup_id),
         name=step.task.id,
     )
-
-    def progress(state: JobState) -> None:
-        share = told(state, Divided).share
-        step.measure(done=share * step.sub_step.work.total, detail=f"{{host:{node.host_name}}}")
-
-    state = await perform(context, step, node, job, progress)
-    made = told(state, Divided).manifest
-    assert made is not None  # noqa: S101  # a job that has succeeded tells it
-    await files.store_divided(made)
+    divided = await perform_with_share(context, step, node, job, Divided)
+    assert divided.manifest is not None  # noqa: S101  # a job that has succeeded tells it
+    await files.store_divided(divided.manifest)

@@ -12,7 +12,6 @@ from cachewright.backups.encryption import new_key
 from cachewright.backups.manifest import SavedShard
 from cachewright.backups.spool import Spool
 from cachewright.backups.storage import BackupDamaged, StorageFailed
-from cachewright.hosts.jobs import JobState
 from cachewright.hosts.server_binary import version_key
 from cachewright.jobs import replays
 from cachewright.jobs.results import Replayed
@@ -22,7 +21,7 @@ from cachewright.model.instances import Node
 from cachewright.model.write_logs import WriteLog
 from cachewright.operations.actions.action import action
 from cachewright.operations.actions.backup import draft_of, spool_of
-from cachewright.operations.agent_jobs import failures_of_actions, perform, told
+from cachewright.operations.agent_jobs import failures_of_actions, perform_with_share
 from cachewright.operations.context import OperationContext
 from cachewright.operations.snapshot import disk_failure, on_disk
 from cachewright.operations.snapshot_places import are_there, replay_folder
@@ -140,15 +139,9 @@ async def _replay_elsewhere(
         databases=topology.databases,
         is_cluster=topology.is_cluster,
     )
-
-    def progress(state: JobState) -> None:
-        share = told(state, Replayed).share
-        step.measure(done=share * step.sub_step.work.total, detail=f"{{host:{node.host_name}}}")
-
-    state = await perform(context, step, node, job, progress)
-    rebuilt = told(state, Replayed).rebuilt
-    assert rebuilt is not None  # noqa: S101  # a job that has succeeded tells it
-    await on_disk(spool.store_rebuilt, log.shard, rebuilt)
+    replayed = await perform_with_share(context, step, node, job, Replayed)
+    assert replayed.rebuilt is not None  # noqa: S101  # a job that has succeeded tells it
+    await on_disk(spool.store_rebuilt, log.shard, replayed.rebuilt)
 
 
 @action("assemble past snapshots", PastSnapshots, timeout=60, attempts=3)
