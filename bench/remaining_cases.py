@@ -139,7 +139,7 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
             Series(content=Content.SMALL, megabytes=2000, shards=_FAR, mode="fastest", clients=Clients.STEADY),
             Series(
                 content=Content.MIXED,
-                megabytes=300,
+                megabytes=1000,
                 shards=_OUT_AND_IN,
                 mode="gentle",
                 clients=Clients.STEADY,
@@ -148,19 +148,19 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
             Series(content=Content.GIANT, megabytes=500, shards=_OUT_AND_IN, clients=Clients.STEADY),
         ),
         (
-            Series(content=Content.SMALL, megabytes=100, shards=_OUT_AND_IN, mode="gentle", clients=Clients.STEADY),
+            Series(content=Content.SMALL, megabytes=400, shards=_OUT_AND_IN, mode="gentle", clients=Clients.STEADY),
             Series(content=Content.SMALL, megabytes=500, shards=_OUT_AND_IN, clients=Clients.HEAVY),
             Series(content=Content.LARGE, megabytes=2000, shards=_FROM_ONE, mode="fastest"),
             Series(
                 content=Content.MIXED,
-                megabytes=1000,
+                megabytes=1500,
                 shards=(3, 6, 4, 6, 3),
                 clients=Clients.STEADY,
                 interrupted={0: Cause.KILL},
             ),
             Series(content=Content.SMALL, megabytes=2000, shards=_OUT_AND_IN, clients=Clients.CHANGING),
             Series(content=Content.MIXED, megabytes=2000, shards=_FAR),
-            Series(content=Content.SMALL, megabytes=600, shards=(2, 3, 2), mode="gentle", clients=Clients.STEADY),
+            Series(content=Content.SMALL, megabytes=1500, shards=(2, 3, 2), mode="gentle", clients=Clients.STEADY),
         ),
     ),
 }
