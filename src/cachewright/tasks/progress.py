@@ -190,9 +190,18 @@ class _Seen:
     def planned(self) -> float:
         return self.total(defaultdict(lambda: 1.0))
 
-    def measured(self, rate: str) -> tuple[float, float]:
-        """Real seconds of a rate, and planned seconds that have passed."""
-        return self._duration(self.real[rate].values()), self._duration(self.passed[rate].values())
+    def measured(self) -> Mapping[str, tuple[float, float]]:
+        """Real seconds of each rate, and planned seconds that have passed. Lanes of different rates that share the
+        processors make each other slower: that is no slowness of their rates, so together they took as long as the step
+        has."""
+        of_rates = {
+            rate: (self._duration(self.real[rate].values()), self._duration(lanes.values()))
+            for rate, lanes in self.passed.items()
+        }
+        apart = {rate: real / passed if passed else 1.0 for rate, (real, passed) in of_rates.items()}
+        together = self._of(apart, self.passed)
+        shared = min(self._of(defaultdict(lambda: 1.0), self.real) / together, 1.0) if together else 1.0
+        return {rate: (real * shared, passed) for rate, (real, passed) in of_rates.items()}
 
     def total(self, slowness: Mapping[str, float]) -> float:
         """Estimated duration of the whole step; of a finished step, the measured one."""
@@ -287,11 +296,10 @@ def _passed_and_left(sub_step: SubStep, work: Work, now: int, begun: float) -> t
 def _measured(seen: Sequence[_Seen]) -> dict[str, Measured]:
     found: dict[str, Measured] = defaultdict(Measured)
     for step in seen:
-        for rate, evidence in step.evidence.items():
-            real, passed = step.measured(rate)
+        for rate, (real, passed) in step.measured().items():
             found[rate].real += real
             found[rate].passed += passed
-            found[rate].evidence = evidence
+            found[rate].evidence = step.evidence[rate]
     return found
 
 
