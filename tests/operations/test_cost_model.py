@@ -89,6 +89,19 @@ def test_clients_that_come_and_go_make_a_mean_of_both_ways() -> None:
     assert spec.work.rate == "move slots: fastest", "most keys move in large batches"
 
 
+def test_small_batches_are_as_large_as_in_earlier_tasks() -> None:
+    def keys_of(host: Host, per_key: float = 250.0) -> list[int]:
+        return [spec.arguments["small_batches"]["keys"] for spec in planned(moves(1, 2), host, clients=True, per_key=per_key)]
+
+    learned = msgspec.structs.replace(ONE_TURN, small_batches={True: 30_000.0, False: 40_000.0})
+    assert keys_of(learned) == [40_000, 30_000]
+    one_way = msgspec.structs.replace(ONE_TURN, small_batches={True: 30_000.0})
+    assert keys_of(one_way) == [30_000, 30_000]
+    assert keys_of(ONE_TURN)[0] not in {30_000, 40_000}
+    of_large_keys = keys_of(learned, per_key=250_000.0)
+    assert all(keys < 200 for keys in of_large_keys), "the data has changed: a batch has at most 32 MB"
+
+
 def test_elements_of_a_large_value_take_their_time() -> None:
     (plain,) = moves(1)
     giant = load_of([plain], elements=2_000_000)

@@ -256,6 +256,34 @@ def test_more_evidence_makes_the_interval_narrower() -> None:
     assert width(0.1) > 2 * width(10) > 0
 
 
+@given(small=seconds, large=seconds, turns=st.sampled_from([1, 2, None]), slow=st.floats(0.5, 3))
+def test_lanes_of_different_rates_that_share_processors_are_not_slow(
+    small: float, large: float, turns: int | None, slow: float
+) -> None:
+    """Two lanes that begin together. While both run with one turn, each has half of the processors."""
+    short, long = sorted((small, large))
+    ends = (2 * short, short + long) if turns == 1 else (short, long)
+    lanes = [
+        sub_step(
+            rate,
+            lane=rate,
+            rate=rate,
+            takes=takes,
+            turns=turns,
+            status="FINISH",
+            begin_time=0,
+            end_time=round(end * slow * 1000),
+            done=100.0,
+        )
+        for rate, takes, end in zip("ab", (short, long), ends, strict=True)
+    ]
+    found = measured((step(*lanes),), 10**9)
+    real, passed = (sum(values) for values in zip(*((one.real, one.passed) for one in found.values()), strict=True))
+    assert real / passed == pytest.approx(slow, rel=0.05)
+    for one in found.values():
+        assert 0.6 * slow <= one.real / one.passed <= 1.5 * slow, "without the shared time it is up to 2"
+
+
 def test_a_new_mode_has_its_own_effort() -> None:
     fast = Work(unit="bytes", total=100.0, seconds=2.0, lane="a", rate="fast")
     moving = sub_step(status="EXECUTING", begin_time=0, progress_at=5_000, done=50.0, work_in_modes={"fastest": fast})

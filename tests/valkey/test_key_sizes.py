@@ -109,3 +109,22 @@ async def test_the_search_does_not_count_as_an_access_to_small_keys(client: Valk
     await client.set("{one}", "small")
     await large_values(client, ALL, 10_000, seconds=30)
     assert int((await client.info("stats"))["keyspace_hits"]) == 0
+
+
+async def test_a_rare_type_is_searched_without_a_look_at_other_keys(client: Valkey) -> None:
+    await ask(client, "EVAL", MANY, 0, 20_000, "small:")
+    await ask(client, "EVAL", LARGE, 1, "a:{one}", 2000)
+    found = await large_values(
+        client, ALL, 100_000, seconds=30, enough_bytes=100_000, has_clients=False, first_types=["zset", "hash"]
+    )
+    assert [value.key for value in found.values] == ["a:{one}"]
+    assert found.scanned == 1
+
+
+async def test_values_of_other_types_are_found_after_the_first_types(client: Valkey) -> None:
+    await ask(client, "EVAL", MANY, 0, 1_000, "small:")
+    await client.set("b:{two}", "x" * 500_000)
+    await ask(client, "EVAL", LARGE, 1, "a:{one}", 2000)
+    found = await large_values(client, ALL, 100_000, seconds=30, first_types=["hash"])
+    assert found.complete
+    assert [value.key for value in found.values] == ["b:{two}", "a:{one}"]

@@ -111,7 +111,7 @@ def test_the_planned_share_of_small_batches_gives_way_to_the_measured_one() -> N
     assert share.measured is None
     assert share.expected(0.8, KEYS) == 0.8
     share.record(KEYS, small=False)
-    assert share.expected(0.8, KEYS) == pytest.approx(0.4)
+    assert share.expected(0.8, KEYS) == pytest.approx(0.16)
     share.record(KEYS, small=True)
     assert share.measured == 0.5
 

@@ -17,7 +17,6 @@ from cachewright.operations.context import OperationContext
 from cachewright.tasks.operation import ActionFailed, StepContext
 
 
-
 class WithShare(Protocol):
     """What a job tells that reports its finished share."""
 

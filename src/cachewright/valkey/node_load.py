@@ -1,5 +1,6 @@
 """Size of the data on a node and presence of clients, for plans of slot migrations."""
 
+import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -18,8 +19,12 @@ _BYTES_PER_KEY = 100.0  # assumed for a node without keys
 _FORK_SECONDS_PER_BYTE = 25e-12  # assumed for a node that has not forked yet
 
 _SAMPLED_KEYS = 300
-_SKEWED = 0.6
-"""If random keys account for less than this share of the data, few large values hold the rest."""
+_NOTABLE_SHARE, _STANDARD_ERRORS = 0.1, 3
+"""Few large values hold the part of the data that random keys do not account for, if it is more than this share, and
+more than this number of standard errors of the random keys."""
+
+_RARE_SHARE = 0.1
+"""Types that fewer of the random keys have are searched first: a large value is usually not of the common type."""
 
 _LARGE_SHARE, _LARGE_BYTES = 0.02, 2**20
 _SEARCH_SECONDS = 3.0
@@ -30,27 +35,37 @@ _FOUND_SHARE = 0.8
 _OF_COLLECTIONS = 0.85
 """Bytes of a collection on the network, as a share of its memory."""
 
+_TYPES = ("hash", "zset", "set", "list", "stream", "string")
+
 _SAMPLE = """#!lua flags=no-writes,allow-cross-slot-keys
 local lengths = {hash = 'HLEN', list = 'LLEN', set = 'SCARD', zset = 'ZCARD', stream = 'XLEN'}
-local bytes, elements, sampled = 0, 0, 0
+local bytes, squares, elements, sampled, types = 0, 0, 0, 0, {}
 for _ = 1, tonumber(ARGV[1]) do
   local key = redis.call('RANDOMKEY')
   local size = key and redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', 3)  -- refused in a slot that the node imports
   if type(size) == 'number' and size < tonumber(ARGV[2]) then
-    local length = lengths[redis.call('TYPE', key).ok]
-    bytes, sampled = bytes + size, sampled + 1
+    local kind = redis.call('TYPE', key).ok
+    local length = lengths[kind]
+    bytes, squares, sampled = bytes + size, squares + size * size, sampled + 1
+    types[#types + 1] = kind
     elements = elements + (length and redis.call(length, key) or 0)
   end
 end
-return {bytes, elements, sampled}
+return {bytes, string.format('%.0f', squares), elements, sampled, types}
 """
 
 
 class _Sample(msgspec.Struct, frozen=True):
-    """Means over random keys without large values. A single large one among them would make all keys large."""
+    """Means over random keys without large values. A single large one among them would make all keys large.
+
+    :ivar error: standard error of `bytes_per_key`.
+    :ivar rare_types: types that few of the keys have, or none.
+    """
 
     bytes_per_key: float = 0.0
     elements_per_key: float = 0.0
+    error: float = 0.0
+    rare_types: tuple[str, ...] = ()
 
 
 class LargeData(msgspec.Struct, frozen=True):
@@ -116,8 +131,9 @@ async def measure_load(
         sample = await _sample(client, least) if ranges and total else None
         hidden = dataset - sample.bytes_per_key * total if sample else 0.0
         search = _Search()
-        if _is_skewed(hidden, dataset):
-            search = await _search(client, ranges, least, hidden, has_clients=clients, first=large_slots)
+        if sample and hidden > max(_NOTABLE_SHARE * dataset, _STANDARD_ERRORS * sample.error * total):
+            rare = sample.rare_types
+            search = await _search(client, ranges, least, hidden, has_clients=clients, first=large_slots, rare=rare)
     bytes_per_key = (dataset - sum(value.bytes for value in search.values)) / total if total else _BYTES_PER_KEY
     used_memory = memory["used_memory"]
     return NodeLoad(
@@ -143,16 +159,16 @@ def saved_search_seconds(loads: Iterable[NodeLoad]) -> float:
 
 async def _sample(client: Valkey, large_bytes: int) -> _Sample:
     """Look at random keys whose values have less than `large_bytes`."""
-    size, elements, sampled = await ask(client, "EVAL_RO", _SAMPLE, 0, _SAMPLED_KEYS, large_bytes)
-    return _Sample(size / sampled, elements / sampled) if sampled else _Sample()
-
-
-def _is_skewed(hidden: float, dataset: int) -> bool:
-    """Whether few large values hold a notable share of the data.
-
-    :param hidden: bytes of the data that random keys do not account for.
-    """
-    return hidden > (1 - _SKEWED) * dataset
+    size, squares, elements, sampled, types = await ask(client, "EVAL_RO", _SAMPLE, 0, _SAMPLED_KEYS, large_bytes)
+    if not sampled:
+        return _Sample(rare_types=_TYPES)
+    mean = size / sampled
+    return _Sample(
+        bytes_per_key=mean,
+        elements_per_key=elements / sampled,
+        error=math.sqrt(max(int(squares) / sampled - mean * mean, 0.0) / sampled),
+        rare_types=tuple(kind for kind in _TYPES if types.count(kind) < _RARE_SHARE * sampled),
+    )
 
 
 async def _search(
@@ -163,11 +179,20 @@ async def _search(
     *,
     has_clients: bool,
     first: Collection[int],
+    rare: Iterable[str],
 ) -> _Search:
-    """Search values of at least `least` bytes in the slots, first in the slots `first`."""
+    """Search values of at least `least` bytes in the slots, first in the slots `first` and those of the types
+    `rare`."""
     began, enough = time.monotonic(), _FOUND_SHARE * hidden
     found = await large_values(
-        client, ranges, least, seconds=_SEARCH_SECONDS, enough_bytes=enough, has_clients=has_clients, first=first
+        client,
+        ranges,
+        least,
+        seconds=_SEARCH_SECONDS,
+        enough_bytes=enough,
+        has_clients=has_clients,
+        first=first,
+        first_types=rare,
     )
     seconds = time.monotonic() - began
     is_short_next = sum(value.bytes for value in found.values) >= enough

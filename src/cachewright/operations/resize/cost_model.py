@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from cachewright.model.tasks import DEFAULT_MODE, MODES, MigrationMode, Work
 from cachewright.operations.actions.slots import MoveSlots, move_slots, waiting_detail
 from cachewright.tasks.plan import SubStepSpec, effort
-from cachewright.valkey.migration.batch_size import BatchSizer, large_batch_keys
+from cachewright.valkey.migration.batch_size import BatchSizer, large_batch_keys, most_small_keys
 from cachewright.valkey.migration.range_size import BatchCost, LargeValues, RangeSize
 from cachewright.valkey.migration.wait_model import WaitLearner, WaitModel
 from cachewright.valkey.node_load import NodeLoad
@@ -55,9 +55,9 @@ _COSTS: Mapping[Way, Cost] = {
         start=0.2, batch=0.15, key=0.5e-6, byte=2e-9, element=0.3e-6, large_element=0.85e-6, deletion=0.6e-6
     ),
     "balanced": Cost(
-        start=0.1, batch=0.045, key=1.0e-6, byte=2e-9, element=0.42e-6, large_element=0.7e-6, deletion=0.3e-6
+        start=0.1, batch=0.12, key=0.6e-6, byte=3.2e-9, element=0.14e-6, large_element=0.7e-6, deletion=0.3e-6
     ),
-    "gentle": Cost(start=0.1, batch=0.1, key=48e-6, byte=30e-9, element=0.0, large_element=0.7e-6, deletion=0.0),
+    "gentle": Cost(start=0.1, batch=0.1, key=43e-6, byte=30e-9, element=0.0, large_element=0.7e-6, deletion=0.0),
 }
 
 
@@ -72,6 +72,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     :ivar waits: how long clients wait for a batch.
     :ivar small_share: share of the keys that are expected to move in small batches from a source with clients,
         :ivar small_share_without: from one that has none now.
+    :ivar small_batches: usual number of keys in a small batch to a node that the task adds, and to another node, as far
+        as they are known.
     """
 
     turns: int
@@ -79,6 +81,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     waits: WaitModel = WaitModel()
     small_share: float = 1.0
     small_share_without: float = 0.0
+    small_batches: Mapping[bool, float] = {}
 
 
 class Estimated(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,11 +140,18 @@ def batch_keys(load: NodeLoad, waits: WaitModel) -> int:
     return BatchSizer(load.bytes_per_key, WaitLearner(waits)).small_batch(load.fork)
 
 
-def estimated(move: Move, load: NodeLoad, host: Host) -> Estimated:
-    """Estimate the cost of a move."""
+def _usual_batch_keys(load: NodeLoad, host: Host, *, is_new: bool) -> int:
+    """The number of keys in a batch, as it was in earlier tasks of the instance. The size at this moment follows the
+    last waits and the last fork, so it is far from that of the batches to come."""
+    usual = host.small_batches.get(is_new) or host.small_batches.get(not is_new)
+    return min(round(usual), most_small_keys(load.bytes_per_key)) if usual else batch_keys(load, host.waits)
+
+
+def estimated(move: Move, load: NodeLoad, host: Host, *, is_new: bool = False) -> Estimated:
+    """Estimate the cost of a move. `is_new` is whether the task adds the target."""
     cost = _COSTS[host.mode]
     of_key = _key_seconds(cost, load)
-    at_once = batch_keys(load, host.waits) if host.mode == "balanced" else large_batch_keys(host.mode)
+    at_once = _usual_batch_keys(load, host, is_new=is_new) if host.mode == "balanced" else large_batch_keys(host.mode)
     large = {
         slot: LargeValues(
             bytes=load.large[slot].bytes,
@@ -191,7 +201,7 @@ def _batch_cost(cost: Cost, load: NodeLoad, keys: int, of_key: float) -> BatchCo
 
 
 def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubStepSpec:
-    cost = estimated(move, load, host)
+    cost = estimated(move, load, host, is_new=is_new)
     size = cost.size
     arguments = MoveSlots(
         source=move.source,
@@ -214,7 +224,10 @@ def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubSt
         detail=waiting_detail(move.source, move.range, size.keys),
     )
     others = [replace(host, mode=mode) for mode in MODES if load.clients and mode != host.mode]
-    in_modes = {other.mode: _work(move, load, other, estimated(move, load, other), is_new=is_new) for other in others}
+    in_modes = {
+        other.mode: _work(move, load, other, estimated(move, load, other, is_new=is_new), is_new=is_new)
+        for other in others
+    }
     return replace(spec, work_in_modes=in_modes)
 
 

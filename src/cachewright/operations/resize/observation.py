@@ -9,7 +9,7 @@ from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.resize.cost_model import Host
 from cachewright.operations.resize.mode_forecast import load_waits
 from cachewright.operations.resize.plan import Observation
-from cachewright.operations.resize.small_shares import load_small_shares
+from cachewright.operations.resize.small_batches import load_small_batches, load_small_shares
 from cachewright.store import task_controls
 from cachewright.topologies import topology_of
 from cachewright.valkey.access import Access
@@ -65,6 +65,7 @@ def _host(context: OperationContext, task: Task) -> Host:
         mode = task_controls.get(connection, task.id).mode
         load_waits(connection, context.migrations.waits)
         small_shares = load_small_shares(connection, task.instance_id)
+        small_batches = load_small_batches(connection, task.instance_id)
     migrations = context.migrations
     return Host(
         turns=migrations.concurrency,
@@ -72,4 +73,5 @@ def _host(context: OperationContext, task: Task) -> Host:
         waits=migrations.waits.model,
         small_share=small_shares[True],
         small_share_without=small_shares[False],
+        small_batches=small_batches,
     )

@@ -43,7 +43,7 @@ from cachewright.operations.resize.plan import (
     unused_nodes,
 )
 from cachewright.operations.resize.request import RESIZE_KIND, ResizeParams
-from cachewright.operations.resize.small_shares import store_small_shares
+from cachewright.operations.resize.small_batches import store_small_batches, store_small_shares
 from cachewright.operations.resize.steps import steps
 from cachewright.operations.slot_moves import failover_delay
 from cachewright.operations.slot_moves.leaked_children import end_leaked_children
@@ -251,6 +251,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         mode_forecast.store_waits(connection, context.migrations.waits)
         if task_controls.get(connection, task.id).mode != "fastest":
             store_small_shares(connection, task.instance_id, context.migrations)
+            store_small_batches(connection, task.instance_id, context.migrations)
 
     def is_typical(self, task: Task, control: Control) -> bool:
         """A task whose mode has changed moved its slots in two ways."""

@@ -100,6 +100,8 @@ class BatchMover:
             if self._move.control.mode() == "fastest":
                 return  # the mode has changed during the wait for a permit
             learned = self._sizer.small_batch(await fork_seconds(source))
+            if self._move.share and most_keys is None:
+                self._move.share.record_small_batch(learned, new_target=self._move.to_new_node)
             at_once = min(learned, most_keys or learned)
             self._running.progress.expect_batches(at_once)
             left = sum(counts[slot] for slot in slots_of(remaining))

@@ -40,6 +40,11 @@ def large_batch_keys(mode: MigrationMode) -> int:
     return FASTEST_KEYS if mode == "fastest" else LARGE_KEYS
 
 
+def most_small_keys(bytes_per_key: float) -> int:
+    """Return the largest number of keys in a small batch."""
+    return min(_MAX_KEYS, max(int(_SMALL_BYTES / max(bytes_per_key, 1.0)), 1))
+
+
 def without_small_rest(keys: int, remaining: int) -> int:
     """Return the size of the next batch: `keys`, or half of what remains of the range, rather than leave less than half
     a batch. Clients learn that a node has no slots by requests to those that moved last, so these should be many."""
@@ -55,7 +60,7 @@ class BatchSizer:
     def __init__(self, bytes_per_key: float, waits: WaitLearner) -> None:
         self.bytes_per_key = bytes_per_key
         self._waits = waits
-        self._max_keys = min(_MAX_KEYS, max(int(_SMALL_BYTES / max(bytes_per_key, 1.0)), 1))
+        self._max_keys = most_small_keys(bytes_per_key)
         self._most = FASTEST_KEYS
         self._previous: ClientActivity | None = None
         self.has_clients = True

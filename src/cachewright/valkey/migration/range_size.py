@@ -72,14 +72,19 @@ def mixed(keys: float, small: BatchCost, large: BatchCost, small_share: float) -
 _WEIGHT_OF_LAST = 0.25
 
 
+_PLANNED_WEIGHT = 0.25
+
+
 class BatchShare:
-    """Keys of a task that have moved in small batches, and in all; the usual size of its small batches; and whether
-    its sources had clients."""
+    """Keys of a task that have moved in small batches, and in all; the sizes of its small batches; and whether its
+    sources had clients."""
 
     def __init__(self) -> None:
         self._small = self._all = 0
         self._usual: float | None = None
         self._seen: set[bool] = set()
+        self._batches = {True: 0, False: 0}
+        self._batch_keys = {True: 0, False: 0}
 
     def see(self, *, clients: bool) -> None:
         """Record whether a source has clients now."""
@@ -97,6 +102,15 @@ class BatchShare:
         self._usual = before + _WEIGHT_OF_LAST * (keys - before)
         return max(round(self._usual), 1)
 
+    def record_small_batch(self, keys: int, *, new_target: bool) -> None:
+        """Record the size of a small batch, by whether the task has added its target."""
+        self._batches[new_target] += 1
+        self._batch_keys[new_target] += keys
+
+    def small_batches(self, *, new_target: bool) -> tuple[int, int]:
+        """Return the number of recorded small batches and the sum of their sizes."""
+        return self._batches[new_target], self._batch_keys[new_target]
+
     def record(self, keys: int, *, small: bool) -> None:
         self._small += keys if small else 0
         self._all += keys
@@ -107,5 +121,7 @@ class BatchShare:
         return self._small / self._all if self._all else None
 
     def expected(self, planned: float, keys: int) -> float:
-        """Return the expected share of keys to come. The plan's share counts as much as this number of keys."""
-        return (planned * keys + self._small) / (keys + self._all) if keys + self._all else planned
+        """Return the expected share of keys to come. The plan's share counts as much as a quarter of this number of
+        keys: clients that have gone are gone for the next batches."""
+        weight = _PLANNED_WEIGHT * keys
+        return (planned * weight + self._small) / (weight + self._all) if weight + self._all else planned

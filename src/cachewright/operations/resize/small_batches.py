@@ -1,9 +1,12 @@
-"""Learned shares of the keys of an instance that move in small batches.
+"""Small batches of an instance, learned from its tasks: which share of the keys moves in them, and how large they are.
 
 Clients come and go, so a plan cannot tell from the clients of this moment how many keys will move in small batches
 (`valkey.migration.range_size`). The share is learned from finished tasks of the instance, apart for sources that had
 clients when the plan was made and for sources that had none. A source whose clients came or went during the task could
 have had the other plan as well, so its share is that of both.
+
+The size of small batches follows the waits and the forks of the last seconds, so the size at the time of the plan says
+little about those to come. It is learned apart for targets that the task adds, whose memory is untouched.
 """
 
 from collections.abc import Mapping
@@ -13,6 +16,7 @@ import sqlalchemy as sa
 from cachewright.store import throughput
 from cachewright.valkey.migration.source_state import MigrationState
 
+_SIZES = {True: "keys in a small batch: new target", False: "keys in a small batch"}
 _NAMES = {True: "keys in small batches: clients", False: "keys in small batches: no clients"}
 
 
@@ -35,3 +39,23 @@ def load_small_shares(connection: sa.Connection, instance_id: str) -> Mapping[bo
         for clients, name in _NAMES.items()
     }
     return {clients: float(clients) if share is None else share for clients, share in learned.items()}
+
+
+def store_small_batches(connection: sa.Connection, instance_id: str, migrations: MigrationState) -> None:
+    """Learn the mean sizes from a task that has succeeded."""
+    shares = [migrations.batch_share(instance_id, clients=clients) for clients in (True, False)]
+    for new_target, name in _SIZES.items():
+        sizes = [share.small_batches(new_target=new_target) for share in shares]
+        if batches := sum(number for number, _ in sizes):
+            mean = sum(keys for _, keys in sizes) / batches
+            throughput.learn(connection, throughput.of_instance(name, instance_id), mean)
+
+
+def load_small_batches(connection: sa.Connection, instance_id: str) -> Mapping[bool, float]:
+    """Return the usual number of keys in a small batch to nodes that the task adds (True) and to other nodes, as far as
+    they are known."""
+    learned = {
+        new_target: throughput.get(connection, throughput.of_instance(name, instance_id))
+        for new_target, name in _SIZES.items()
+    }
+    return {new_target: keys for new_target, keys in learned.items() if keys is not None}

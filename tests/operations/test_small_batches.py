@@ -1,8 +1,13 @@
-"""Which share of the keys of an instance moves in small batches, learned from its tasks."""
+"""Which share of the keys of an instance moves in small batches, and how large they are, learned from its tasks."""
 
 import pytest
 
-from cachewright.operations.resize.small_shares import load_small_shares, store_small_shares
+from cachewright.operations.resize.small_batches import (
+    load_small_batches,
+    load_small_shares,
+    store_small_batches,
+    store_small_shares,
+)
 from cachewright.valkey.migration.source_state import MigrationState
 from database_fixtures import migrated
 
@@ -39,4 +44,24 @@ def test_a_source_whose_clients_come_or_go_during_the_task_teaches_for_both_plan
         migrations.batch_share("a", clients=True).record(40, small=True)
         store_small_shares(connection, "a", migrations)
         assert load_small_shares(connection, "a") == {True: pytest.approx(0.55), False: pytest.approx(0.1)}
+    database.close()
+
+
+def test_sizes_are_learned_apart_for_targets_that_the_task_adds(database_url: str) -> None:
+    database = migrated(database_url)
+    migrations = MigrationState(cpus=2)
+    with database.write() as connection:
+        store_small_batches(connection, "a", migrations)
+        assert load_small_batches(connection, "a") == {}
+        for keys in (10_000, 30_000):
+            migrations.batch_share("a", clients=True).record_small_batch(keys, new_target=True)
+        store_small_batches(connection, "a", migrations)
+        assert load_small_batches(connection, "a") == {True: 20_000.0}
+        migrations.begin_batch_shares("a")
+        migrations.batch_share("a", clients=True).record_small_batch(40_000, new_target=True)
+        migrations.batch_share("a", clients=False).record_small_batch(60_000, new_target=True)
+        migrations.batch_share("a", clients=False).record_small_batch(7_000, new_target=False)
+        store_small_batches(connection, "a", migrations)
+        assert load_small_batches(connection, "a") == {True: 35_000.0, False: 7_000.0}
+        assert load_small_batches(connection, "b") == {}
     database.close()
