@@ -91,7 +91,10 @@ def test_clients_that_come_and_go_make_a_mean_of_both_ways() -> None:
 
 def test_small_batches_are_as_large_as_in_earlier_tasks() -> None:
     def keys_of(host: Host, per_key: float = 250.0) -> list[int]:
-        return [spec.arguments["small_batches"]["keys"] for spec in planned(moves(1, 2), host, clients=True, per_key=per_key)]
+        return [
+            spec.arguments["small_batches"]["keys"]
+            for spec in planned(moves(1, 2), host, clients=True, per_key=per_key)
+        ]
 
     learned = msgspec.structs.replace(ONE_TURN, small_batches={True: 30_000.0, False: 40_000.0})
     assert keys_of(learned) == [40_000, 30_000]

@@ -118,7 +118,7 @@ async def test_a_rare_type_is_searched_without_a_look_at_other_keys(client: Valk
         client, ALL, 100_000, seconds=30, enough_bytes=100_000, has_clients=False, first_types=["zset", "hash"]
     )
     assert [value.key for value in found.values] == ["a:{one}"]
-    assert found.scanned == 1
+    assert found.scanned < 100, "it looked at strings as well"
 
 
 async def test_values_of_other_types_are_found_after_the_first_types(client: Valkey) -> None:

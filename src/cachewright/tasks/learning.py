@@ -25,7 +25,7 @@ from cachewright.store import throughput
 from cachewright.store.throughput import Rate
 from cachewright.tasks.progress import NOISE, measured, rate_of
 
-_FRESH_DEVIATION = 0.3
+_FRESH_DEVIATION = 0.2
 """Standard deviation of the logarithm of a speed that was never measured."""
 
 _LEAST_DEVIATION, _MOST_DEVIATION = 0.08, 0.8

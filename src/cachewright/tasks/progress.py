@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from cachewright.model.tasks import Control, Step, SubStep, Work
 from cachewright.tasks.waits import limited_ms, waited_ms
 
-NOISE = 0.08
+NOISE = 0.12
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
 
 _CHANGE_A_SECOND, _ONE_CHANGE_SECONDS = 0.3, 0.25
@@ -93,7 +93,7 @@ def settled(current: Estimate, before: float, passed: float, elapsed: float, *, 
     :param elapsed: seconds since the begin of the task.
     """
     expected = max(before - passed, 0.0) if worked else before
-    change = _CHANGE_A_SECOND * min(passed, _ONE_CHANGE_SECONDS) * (elapsed + max(current.remaining_seconds, expected))
+    change = _CHANGE_A_SECOND * min(passed, _ONE_CHANGE_SECONDS) * (elapsed + current.remaining_seconds)
     shown = min(max(current.remaining_seconds, expected - change), expected + change)
     return replace(current, remaining_seconds=shown, low=min(current.low, shown), high=max(current.high, shown))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -65,9 +66,10 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
     access = context.access(instance)
     await cluster_membership.introduce(members, new, access)
     new_primaries = [node for node in new if node.role == "primary"]
-    await asyncio.gather(
+    replacing = asyncio.gather(
         *(cluster_membership.replace_placeholder(node, access, founding=False) for node in new_primaries)
     )
+    await _announcing_slots(replacing, members, access)
     serving = primaries(old, best_view(await context.views(instance, old)))
     await copy_libraries(new, list(serving.values()), access)
     await _open(context, step, [*old, *new_primaries], members)
@@ -93,6 +95,19 @@ async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], acce
         raise
     except (*NODE_GONE, NodeRefused):
         return False
+
+
+async def _announcing_slots(replacing: asyncio.Future[Any], members: Sequence[Node], access: Access) -> None:
+    """Announce slots until new nodes have replaced their placeholders. They wait for an owner of each slot, which they
+    otherwise learn by a PING of this owner: in a cluster of one shard after up to three seconds."""
+    announced: set[tuple[str, str]] = set()
+    try:
+        while not replacing.done():
+            await cluster_membership.announce_slots(members, access, announced)
+            await asyncio.wait({replacing}, timeout=_POLL_SECONDS)
+        await replacing
+    finally:
+        replacing.cancel()
 
 
 async def _attach_replicas(new: Sequence[Node], access: Access) -> None:

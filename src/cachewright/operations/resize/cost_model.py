@@ -52,7 +52,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 _COSTS: Mapping[Way, Cost] = {
     "fastest": Cost(
-        start=0.2, batch=0.15, key=0.5e-6, byte=2e-9, element=0.3e-6, large_element=0.85e-6, deletion=0.6e-6
+        start=0.2, batch=0.1, key=0.6e-6, byte=2.2e-9, element=0.3e-6, large_element=1.05e-6, deletion=0.35e-6
     ),
     "balanced": Cost(
         start=0.1, batch=0.12, key=0.6e-6, byte=3.2e-9, element=0.14e-6, large_element=0.7e-6, deletion=0.3e-6
@@ -62,6 +62,10 @@ _COSTS: Mapping[Way, Cost] = {
 
 
 _SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
+
+_FIRST_GROWTH = 2
+"""Mean size of the small batches of the first task of an installation, as a multiple of the size of the first batch.
+They become larger as soon as short waits are measured."""
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +148,9 @@ def _usual_batch_keys(load: NodeLoad, host: Host, *, is_new: bool) -> int:
     """The number of keys in a batch, as it was in earlier tasks of the instance. The size at this moment follows the
     last waits and the last fork, so it is far from that of the batches to come."""
     usual = host.small_batches.get(is_new) or host.small_batches.get(not is_new)
-    return min(round(usual), most_small_keys(load.bytes_per_key)) if usual else batch_keys(load, host.waits)
+    if not usual:
+        usual = batch_keys(load, host.waits) * (1 if host.waits != WaitModel() else _FIRST_GROWTH)
+    return min(round(usual), most_small_keys(load.bytes_per_key))
 
 
 def estimated(move: Move, load: NodeLoad, host: Host, *, is_new: bool = False) -> Estimated:
