@@ -61,7 +61,7 @@ def test_each_mode_takes_longer_than_the_one_before_for_sources_with_clients() -
     assert in_modes == sorted(in_modes)
     assert len(set(in_modes)) == len(MODES)
     fastest, *others = [seconds(planned(moves(1), mode_of(mode))) for mode in MODES]
-    assert fastest == in_modes[0]
+    assert fastest < in_modes[0], "clients need the thread that deletes keys"
     assert others[0] == pytest.approx(others[1]), "without clients, gentle is like balanced"
     assert fastest <= others[0] < in_modes[1]
 
@@ -98,8 +98,6 @@ def test_small_batches_are_as_large_as_in_earlier_tasks() -> None:
 
     learned = msgspec.structs.replace(ONE_TURN, small_batches={True: 30_000.0, False: 40_000.0})
     assert keys_of(learned) == [40_000, 30_000]
-    one_way = msgspec.structs.replace(ONE_TURN, small_batches={True: 30_000.0})
-    assert keys_of(one_way) == [30_000, 30_000]
     assert keys_of(ONE_TURN)[0] not in {30_000, 40_000}
     of_large_keys = keys_of(learned, per_key=250_000.0)
     assert all(keys < 200 for keys in of_large_keys), "the data has changed: a batch has at most 32 MB"

@@ -56,12 +56,16 @@ def test_sizes_are_learned_apart_for_targets_that_the_task_adds(database_url: st
         for keys in (10_000, 30_000):
             migrations.batch_share("a", clients=True).record_small_batch(keys, new_target=True)
         store_small_batches(connection, "a", migrations)
-        assert load_small_batches(connection, "a") == {True: 20_000.0}
+        assert load_small_batches(connection, "a") == {True: 20_000.0, False: 20_000.0}
         migrations.begin_batch_shares("a")
         migrations.batch_share("a", clients=True).record_small_batch(40_000, new_target=True)
         migrations.batch_share("a", clients=False).record_small_batch(60_000, new_target=True)
         migrations.batch_share("a", clients=False).record_small_batch(7_000, new_target=False)
         store_small_batches(connection, "a", migrations)
         assert load_small_batches(connection, "a") == {True: 35_000.0, False: 7_000.0}
-        assert load_small_batches(connection, "b") == {}
+        assert load_small_batches(connection, "b") == {True: 35_000.0, False: 7_000.0}, "those of the installation"
+        for _ in range(2):
+            migrations.batch_share("b", clients=True).record_small_batch(1_000, new_target=False)
+        store_small_batches(connection, "b", migrations)
+        assert load_small_batches(connection, "b") == {True: 1_000.0, False: 1_000.0}
     database.close()

@@ -19,6 +19,10 @@ LARGE = """
 for n = 1, tonumber(ARGV[1]) do redis.call('HSET', KEYS[1], 'f' .. n, string.rep('x', 100)) end
 """
 
+MANY = """#!lua flags=allow-cross-slot-keys
+for n = 1, tonumber(ARGV[1]) do redis.call('SET', 'small:' .. n, string.rep('x', 200)) end
+"""
+
 
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
@@ -54,6 +58,16 @@ async def test_large_values_alone_are_found(node: Node, client: Valkey) -> None:
     load = await measure_load(node, OPEN, ALL)
     assert [data.elements for data in load.large.values()] == [50_000, 50_000]
     assert load.elements_per_key == 0
+
+
+async def test_a_value_of_a_fifth_of_the_data_is_found(node: Node, client: Valkey) -> None:
+    await ask(client, "EVAL", MANY, 0, 30_000)
+    await ask(client, "EVAL", LARGE, 1, "large", 15_000)
+    load = await measure_load(node, OPEN, ALL)
+    assert {slot: data.elements for slot, data in load.large.items()} == {key_slot(b"large"): 15_000}
+    (large,) = load.large.values()
+    assert 0.1 < large.bytes / (large.bytes + 30_000 * load.bytes_per_key) < 0.3
+    assert 200 < load.bytes_per_key < 300
 
 
 async def test_elements_of_usual_collections_are_counted(node: Node, client: Valkey) -> None:

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from cachewright.model.tasks import Control, Step, SubStep, Work
 from cachewright.tasks.waits import limited_ms, waited_ms
 
-NOISE = 0.12
+NOISE = 0.1
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
 
 _CHANGE_A_SECOND, _ONE_CHANGE_SECONDS = 0.3, 0.25

@@ -61,6 +61,9 @@ _COSTS: Mapping[Way, Cost] = {
 }
 
 
+_FASTEST_WITH_CLIENTS = replace(_COSTS["fastest"], batch=0.15, deletion=0.6e-6)
+"""Clients need the main thread that deletes the keys."""
+
 _SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
 
 _FIRST_GROWTH = 2
@@ -145,9 +148,9 @@ def batch_keys(load: NodeLoad, waits: WaitModel) -> int:
 
 
 def _usual_batch_keys(load: NodeLoad, host: Host, *, is_new: bool) -> int:
-    """The number of keys in a batch, as it was in earlier tasks of the instance. The size at this moment follows the
+    """The number of keys in a batch, as it was in earlier tasks. The size at this moment follows the
     last waits and the last fork, so it is far from that of the batches to come."""
-    usual = host.small_batches.get(is_new) or host.small_batches.get(not is_new)
+    usual = host.small_batches.get(is_new)
     if not usual:
         usual = batch_keys(load, host.waits) * (1 if host.waits != WaitModel() else _FIRST_GROWTH)
     return min(round(usual), most_small_keys(load.bytes_per_key))
@@ -156,6 +159,7 @@ def _usual_batch_keys(load: NodeLoad, host: Host, *, is_new: bool) -> int:
 def estimated(move: Move, load: NodeLoad, host: Host, *, is_new: bool = False) -> Estimated:
     """Estimate the cost of a move. `is_new` is whether the task adds the target."""
     cost = _COSTS[host.mode]
+    large_cost = _FASTEST_WITH_CLIENTS if load.clients and host.mode == "fastest" else _COSTS["fastest"]
     of_key = _key_seconds(cost, load)
     at_once = _usual_batch_keys(load, host, is_new=is_new) if host.mode == "balanced" else large_batch_keys(host.mode)
     large = {
@@ -171,7 +175,7 @@ def estimated(move: Move, load: NodeLoad, host: Host, *, is_new: bool = False) -
         bytes_per_key=load.bytes_per_key,
         large=large,
         small_batches=_batch_cost(cost, load, at_once, of_key),
-        large_batches=_batch_cost(_COSTS["fastest"], load, large_batch_keys(host.mode), of_key),
+        large_batches=_batch_cost(large_cost, load, large_batch_keys(host.mode), of_key),
         small_share=_small_share(load, host),
     )
     way = _way(load, host)

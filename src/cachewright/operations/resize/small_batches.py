@@ -42,20 +42,25 @@ def load_small_shares(connection: sa.Connection, instance_id: str) -> Mapping[bo
 
 
 def store_small_batches(connection: sa.Connection, instance_id: str, migrations: MigrationState) -> None:
-    """Learn the mean sizes from a task that has succeeded."""
+    """Learn the mean sizes from a task that has succeeded, for its instance and for the installation."""
     shares = [migrations.batch_share(instance_id, clients=clients) for clients in (True, False)]
     for new_target, name in _SIZES.items():
         sizes = [share.small_batches(new_target=new_target) for share in shares]
         if batches := sum(number for number, _ in sizes):
             mean = sum(keys for _, keys in sizes) / batches
             throughput.learn(connection, throughput.of_instance(name, instance_id), mean)
+            throughput.learn(connection, name, mean)
 
 
 def load_small_batches(connection: sa.Connection, instance_id: str) -> Mapping[bool, float]:
-    """Return the usual number of keys in a small batch to nodes that the task adds (True) and to other nodes, as far as
-    they are known."""
-    learned = {
-        new_target: throughput.get(connection, throughput.of_instance(name, instance_id))
-        for new_target, name in _SIZES.items()
-    }
-    return {new_target: keys for new_target, keys in learned.items() if keys is not None}
+    """Return the usual number of keys in a small batch to nodes that the task adds (True) and to other nodes. The
+    instance's own batches count before those of the installation. Empty if there were none."""
+    names = {name: throughput.of_instance(name, instance_id) for name in _SIZES.values()}
+    known = throughput.load(connection, [*names, *names.values()])
+    found = {}
+    for new_target, name in _SIZES.items():
+        other = _SIZES[not new_target]
+        candidates = (names[name], names[other], name, other)
+        if usual := next((known[candidate] for candidate in candidates if candidate in known), None):
+            found[new_target] = usual.units_per_second
+    return found

@@ -154,7 +154,8 @@ def _wait_for_children(plan: ResizePlan, observed: Observation, before: float) -
         seconds = load.used_memory * _CHILD_SECONDS_A_BYTE * load.child.left
         if seconds > before:
             left = load.child.left * (1 - before / seconds)
-            work = effort(source, unit="keys", total=max(load.child.keys, 1), seconds=seconds - before)
+            rest = seconds - before  # a child process uses one of the two processors of a turn
+            work = effort(source, unit="keys", total=max(load.child.keys, 1), seconds=rest, latency=rest / 2)
             name = f"Child process. Node {source}"
             specs.append(wait_for_child.sub_step(name, work, WaitForChild(source, left)))
     return specs

@@ -84,6 +84,10 @@ class BatchSizer:
         keys = max(self._waits.model.keys_within(AIM_SECONDS, fork), SHORT_KEYS)
         return min(keys, self._max_keys, self._next_limit())
 
+    def is_bound_by_bytes(self, keys: int) -> bool:
+        """Whether a small batch would have more keys if they were smaller."""
+        return _MAX_KEYS > self._max_keys <= keys
+
     def large_batches(self, mode: MigrationMode = DEFAULT_MODE) -> tuple[int, int]:
         """Return the number of keys in each of the next large batches, and how many may be queued together. `mode` is
         that of the task."""
