@@ -146,15 +146,15 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
                 clients=Clients.STEADY,
                 interrupted={3: Cause.PAUSE},
             ),
-            Series(content=Content.GIANT, megabytes=500, shards=_OUT_AND_IN, clients=Clients.STEADY),
+            Series(content=Content.GIANT, megabytes=1000, shards=_OUT_AND_IN, clients=Clients.STEADY),
         ),
         (
             Series(content=Content.SMALL, megabytes=400, shards=_OUT_AND_IN, mode="gentle", clients=Clients.STEADY),
-            Series(content=Content.SMALL, megabytes=500, shards=_OUT_AND_IN, clients=Clients.HEAVY),
+            Series(content=Content.SMALL, megabytes=1000, shards=_OUT_AND_IN, clients=Clients.HEAVY),
             Series(content=Content.LARGE, megabytes=2000, shards=_FROM_ONE, mode="fastest"),
             Series(
                 content=Content.MIXED,
-                megabytes=1500,
+                megabytes=2000,
                 shards=(3, 6, 4, 6, 3),
                 clients=Clients.STEADY,
                 interrupted={0: Cause.KILL},
