@@ -55,7 +55,7 @@ _COSTS: Mapping[Way, Cost] = {
         start=0.2, batch=0.1, key=0.6e-6, byte=2.2e-9, element=0.3e-6, large_element=1.05e-6, deletion=0.35e-6
     ),
     "balanced": Cost(
-        start=0.1, batch=0.12, key=0.6e-6, byte=3.2e-9, element=0.14e-6, large_element=0.7e-6, deletion=0.3e-6
+        start=0.03, batch=0.12, key=0.6e-6, byte=3.2e-9, element=0.14e-6, large_element=0.7e-6, deletion=0.3e-6
     ),
     "gentle": Cost(start=0.1, batch=0.1, key=43e-6, byte=30e-9, element=0.0, large_element=0.7e-6, deletion=0.0),
 }
