@@ -86,7 +86,7 @@ class BatchSizer:
 
     def is_bound_by_bytes(self, keys: int) -> bool:
         """Whether a small batch would have more keys if they were smaller."""
-        return _MAX_KEYS > self._max_keys <= keys
+        return self._max_keys < _MAX_KEYS and keys >= self._max_keys
 
     def large_batches(self, mode: MigrationMode = DEFAULT_MODE) -> tuple[int, int]:
         """Return the number of keys in each of the next large batches, and how many may be queued together. `mode` is

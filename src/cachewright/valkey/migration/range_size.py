@@ -70,9 +70,10 @@ def mixed(keys: float, small: BatchCost, large: BatchCost, small_share: float) -
 
 
 _WEIGHT_OF_LAST = 0.25
-
+"""Weight of the newest small batch in the expected size of those to come."""
 
 _PLANNED_WEIGHT = 0.25
+"""Weight of the plan's share of keys in small batches, in ranges."""
 
 
 class BatchShare:
@@ -122,6 +123,6 @@ class BatchShare:
 
     def expected(self, planned: float, keys: int) -> float:
         """Return the expected share of keys to come. The plan's share counts as much as a quarter of this number of
-        keys: clients that have gone are gone for the next batches."""
+        keys: clients that are gone are usually gone for the next batches as well."""
         weight = _PLANNED_WEIGHT * keys
         return (planned * weight + self._small) / (weight + self._all) if weight + self._all else planned
