@@ -8,17 +8,19 @@ from typing import Any
 import psutil
 import pytest
 from bench.nodes import BareCluster, client_of
+from msgspec.structs import replace
 
 from cachewright.model.instances import Node
+from cachewright.model.tasks import MigrationMode
 from cachewright.valkey.client import Valkey, connect
-from cachewright.valkey.migration import mover
+from cachewright.valkey.migration import batch_mover, batch_size, mover
 from cachewright.valkey.migration.batch_size import LARGE_KEYS
 from cachewright.valkey.migration.jobs import count_keys, exported_bytes, jobs, jobs_in, start_jobs
 from cachewright.valkey.migration.mover import Move, Mover, Next
 from cachewright.valkey.migration.moving_ahead import MovingAhead
 from cachewright.valkey.migration.range_size import RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
-from cachewright.valkey.migration.transfer import Transfer, TransferProgress
+from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SLOTS, SlotRange, slots_of
 from migration_control import Unhindered
 from serving import freeze, thaw
@@ -27,6 +29,11 @@ from standalone_node import OPEN
 FIRST, SECOND = SlotRange(0, 4095), SlotRange(4096, 8191)
 KEYS = 4000
 PAUSE_SECONDS = 1.5
+
+
+class Fastest(Unhindered):
+    def mode(self) -> MigrationMode:
+        return "fastest"
 
 
 @pytest.fixture
@@ -103,27 +110,49 @@ async def test_a_range_that_moves_ahead_of_its_turn_is_followed(cluster: BareClu
                 names=of_names,
                 counts=counts,
                 batch_keys=LARGE_KEYS,
-                exported=100,
                 share=None,
             )
             for of_names in (names, frozenset[str]())
         )
+        first = exported = await exported_bytes(at_source)
         async with asyncio.timeout(30):
             while not said or said[-1].share < 1:
-                await others.measure(await jobs(at_source))
-                await ahead.measure(await jobs(at_source))
+                every, exported = await jobs(at_source), await exported_bytes(at_source)
+                await others.measure(every, exported)
+                await ahead.measure(every, exported)
                 await asyncio.sleep(0.01)
     shares = [transfer.share for transfer in said]
     assert shares == sorted(shares)
     assert len(set(shares)) > 2
     keys = sum(counts.values())
     assert said[-1].keys == keys
-    bytes_of_range = round(keys * size.bytes_per_key)
-    assert ahead.without(bytes_of_range) == 100, "what was sent before stays"
-    assert ahead.without(bytes_of_range + 500) == 500
-    assert ahead.without(bytes_of_range + 400) == 500, "an estimate does not make the counter fall"
-    assert ahead.without(100) == 0, "the counter has restarted"
-    assert others.without(bytes_of_range) == bytes_of_range
+    assert 100 * keys < said[-1].bytes == exported - ahead.without(exported), "its bytes are those since its begin"
+    assert first <= ahead.without(exported) == ahead.without(exported + 500), "later bytes are those of the range"
+    assert others.without(exported) == exported
+
+
+def test_a_source_moves_ranges_and_batches_in_their_order(
+    cluster: BareCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (batch_mover, batch_size):
+        monkeypatch.setattr(module, "large_batch_keys", lambda _: KEYS // 6)
+    monkeypatch.setattr(batch_mover, "SHORT_KEYS", 0)
+    source, target, after = cluster.nodes
+    begun: list[int] = []
+
+    def report(_: Transfer | None = None) -> None:
+        every = jobs_in(client.execute_command("CLUSTER GETSLOTMIGRATIONS"))
+        firsts = [job.ranges[0].first for job in every if not job.awaits_snapshot]
+        begun.extend(first for first in firsts if first not in begun)
+
+    with client_of(source) as client:
+        fill(client)
+        asyncio.run(Mover(replace(a_move(source, target, after), control=Fastest())).ensure(report))
+        deadline = time.monotonic() + 30
+        while len(begun) < 3 and time.monotonic() < deadline:
+            report()
+    assert len(begun) == 3
+    assert begun == sorted(begun), "two batches of the first range, then the second range"
 
 
 async def test_bytes_count_although_the_range_ends_before_its_mover_looks_for_jobs(
@@ -179,10 +208,3 @@ def fill(client: Any) -> None:
     for number in range(KEYS):
         client.set(f"key:{number}", "x" * 100)
     client.config_set("rdb-key-save-delay", 2000)
-
-
-def test_bytes_of_two_ranges_are_told_apart_though_the_second_is_on_its_way() -> None:
-    progress = TransferProgress({0: 300}, RangeSize(keys=300, bytes_per_key=100.0), 1_000)
-    assert progress.split_at(5_000, 300, 0) == 5_000
-    assert progress.split_at(5_000, 300, 100) == 4_000
-    assert progress.split_at(5_000, 0, 100) == 1_000

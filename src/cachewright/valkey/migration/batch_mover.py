@@ -8,10 +8,10 @@ Source: CLUSTER MIGRATESLOTS and GETSLOTMIGRATIONS of Valkey 9.1; states as obse
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from contextlib import AsyncExitStack, suppress
 
-from cachewright.valkey.access import Access
 from cachewright.valkey.client import NODE_GONE, NodeRefused, connect, connect_again
 from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration.batch_size import (
@@ -34,9 +34,9 @@ from cachewright.valkey.migration.jobs import (
 from cachewright.valkey.migration.move import Next, RunningMove
 from cachewright.valkey.migration.moving_ahead import MovingAhead
 from cachewright.valkey.migration.node_settings import check_often
-from cachewright.valkey.migration.node_state import ANSWER_SECONDS, can_be_target, require_durable
+from cachewright.valkey.migration.node_state import can_be_target
 from cachewright.valkey.migration.permit import Permit
-from cachewright.valkey.slots import SlotRange, cut, overlap, slots_of
+from cachewright.valkey.slots import SlotRange, cut, merged, overlap, slots_of
 
 
 class BatchMover:
@@ -64,9 +64,13 @@ class BatchMover:
         """Follow the batches that are in progress. Return whether there were any."""
         in_progress = [job for job in await self._own_jobs() if not job.ended]
         if in_progress:
-            self._running.progress.expect_batches(large_batch_keys(self._move.control.mode()), small=False)
-            await self._start_following_of(in_progress)
-            await self._follow({job.name for job in in_progress})
+            mode, names = self._move.control.mode(), {job.name for job in in_progress}
+            self._running.progress.expect_batches(large_batch_keys(mode), small=False)
+            if mode == "fastest" or not (await client_activity(self._running.source)).connected:
+                batches = cut(await self._not_in(in_progress), self._running.progress.counts, large_batch_keys(mode))
+                await self._follow_large(names, batches, LARGE_QUEUED - len(in_progress))
+            else:
+                await self._follow(names)
         return bool(in_progress)
 
     async def move_large(self, remaining: Sequence[SlotRange]) -> None:
@@ -77,12 +81,9 @@ class BatchMover:
         keys, queued = self._sizer.large_batches(self._move.control.mode())
         batches = cut(remaining, self._running.progress.counts, keys)
         self._running.progress.expect_batches(keys, small=False)
-        next_batches = batches[: 1 if self._move.control.one_batch_at_a_time() else queued]
         async with self._state.targets.turn(self._move.target.id, "batches"):
-            names = await self._start(next_batches)
-            if next_batches == batches:
-                await self._start_following()
-            await self._follow(names)
+            names = await self._start(batches[:1])
+            await self._follow_large(names, batches[1:], queued - 1)
 
     async def move_small(self, remaining: Sequence[SlotRange], most_keys: int | None = None) -> None:
         """Move one batch that keeps the waits of clients short, and learn from them. `most_keys` limits it further."""
@@ -113,21 +114,19 @@ class BatchMover:
             if probe.has_measured:
                 self._sizer.record(keys, probe.longest, await fork_seconds(source))
 
-    async def carry_over(self, keys: int) -> None:
+    async def carry_over(self) -> None:
         """Store at which count of the source's bytes the following range starts, if it was started. Cancel that range
-        instead if the task has been throttled or has another mode, or its target is no longer suitable.
-
-        `keys` is the number of keys of this range. Some keys of the following range may have arrived too, because the
-        source reports the end of this range with a delay."""
+        instead if the task has been throttled or has another mode, or its target is no longer suitable."""
         following, running = self._started_following, self._running
         if following is None:
             return
-        control = self._move.control
-        throttled, following_keys = await asyncio.gather(control.is_throttled(), _keys_of(following, self._move.access))
-        if throttled or following_keys is None or control.mode() != self._following_mode:
+        control, access = self._move.control, self._move.access
+        throttled, suitable = await asyncio.gather(control.is_throttled(), can_be_target(following.target, access))
+        if throttled or not suitable or control.mode() != self._following_mode:
             await cancel_all(running.source)
             return
-        running.exported = running.progress.split_at(running.exported, keys, following_keys)
+        if self._ahead:
+            running.exported = self._ahead.without(running.exported)
         self._state.carry_over[self._move.source.id] = running.exported
 
     async def _start(self, batches: Sequence[SlotRange]) -> set[str]:
@@ -136,7 +135,30 @@ class BatchMover:
         await start_jobs(self._running.source, batches, self._move.target.id)
         return {job.name for job in await self._own_jobs()} - before
 
-    async def _follow(self, names: set[str], permit: Permit | None = None) -> None:
+    async def _follow_large(self, names: set[str], batches: Sequence[SlotRange], queued: int) -> None:
+        """Follow jobs, and up to `queued` of the other `batches`. Start the following range if these are all."""
+        left = deque(batches[: max(queued, 0)])
+        completes_range = len(left) == len(batches)
+
+        async def start_next() -> Set[str]:
+            nonlocal completes_range
+            if left and not self._move.control.one_batch_at_a_time():
+                return await self._start([left.popleft()])
+            if completes_range and not left:
+                completes_range = False
+                await self._start_following()
+            return frozenset()
+
+        if sum(self._running.progress.counts.values()) <= SHORT_KEYS:
+            await start_next()  # the snapshot may end before the follower sees it
+        await self._follow(names, start_next=start_next)
+
+    async def _follow(
+        self,
+        names: set[str],
+        permit: Permit | None = None,
+        start_next: Callable[[], Awaitable[Set[str]]] | None = None,
+    ) -> None:
         """Report the progress of jobs until all of them have succeeded, or were given up for smaller ones. Otherwise
         cancel them and raise MigrationFailed. Give the permit back if they have to wait."""
         running, move = self._running, self._move
@@ -147,20 +169,20 @@ class BatchMover:
             stalled_seconds=move.stalled_seconds,
             limit_batches=self._sizer.limit,
             permit=permit,
-            ahead=self._ahead,
+            start_next=start_next,
+            ahead=lambda: self._ahead,
         )
         running.exported = await follower.follow(names, running.progress, running.report)
 
-    async def _start_following_of(self, in_progress: Iterable[Job]) -> None:
-        """Start the following range if the jobs in progress, which an earlier mover has started, complete this one."""
-        fastest = self._move.control.mode() == "fastest"
-        if fastest or not (await client_activity(self._running.source)).connected:
-            moving = {part for job in in_progress for part in job.ranges}
-            if set(slots_of(await self._running.remaining())) <= set(slots_of(moving)):
-                await self._start_following()
+    async def _not_in(self, in_progress: Iterable[Job]) -> list[SlotRange]:
+        """Return the slots of the range that the source still owns, without those of jobs."""
+        moving = set(slots_of([part for job in in_progress for part in job.ranges]))
+        owned = slots_of(await self._running.remaining())
+        return merged(SlotRange(slot, slot) for slot in owned if slot not in moving)
 
     async def _start_following(self) -> None:
-        """Start the following range once. Refusals of the source are ignored: the mover of that range reports them."""
+        """Start the first batch of the following range, once. Refusals of the source are ignored: the mover of that
+        range reports them."""
         following, source = self._move.following, self._running.source
         if following is None or self._started_following or self._move.control.mode() == "gentle":
             return
@@ -171,7 +193,7 @@ class BatchMover:
         counts = await count_keys(source, slots_of(remaining))
         keys = large_batch_keys(self._following_mode)
         with suppress(NodeRefused):
-            await start_jobs(source, cut(remaining, counts, keys)[:LARGE_QUEUED], following.target.id)
+            await start_jobs(source, cut(remaining, counts, keys)[:1], following.target.id)
         started = {job.name for job in await self._jobs_of(following.target.id, following.part) if not job.ended}
         with suppress(*NODE_GONE):  # that is the concern of the mover of that range
             target = await self._opened.enter_async_context(connect(following.target, self._move.access))
@@ -181,7 +203,6 @@ class BatchMover:
                 names=started,
                 counts=counts,
                 batch_keys=keys,
-                exported=self._running.exported,
                 share=self._move.share,
             )
 
@@ -198,13 +219,3 @@ class BatchMover:
             for job in await jobs(self._running.source)
             if job.operation == "EXPORT" and job.target_node == target_id and overlap(job.ranges, part)
         ]
-
-
-async def _keys_of(following: Next, access: Access) -> int | None:
-    """Return how many keys of a range its target has; None if the node cannot be its target any more."""
-    try:
-        async with connect(following.target, access, ANSWER_SECONDS) as target:
-            await require_durable(target)
-            return sum((await count_keys(target, slots_of([following.part]))).values())
-    except (MigrationFailed, *NODE_GONE, NodeRefused):
-        return None

@@ -9,7 +9,7 @@ Source: CLUSTER GETSLOTMIGRATIONS of Valkey 9.1; states as observed.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -59,7 +59,8 @@ class JobFollower:
         stalled_seconds: float,
         limit_batches: Callable[[int], None],
         permit: Permit | None = None,
-        ahead: MovingAhead | None = None,
+        start_next: Callable[[], Awaitable[Set[str]]] | None = None,
+        ahead: Callable[[], MovingAhead | None] = lambda: None,
     ) -> None:
         """Prepare to follow jobs between two nodes, source and target.
 
@@ -67,7 +68,9 @@ class JobFollower:
         :param limit_batches: called with the number of keys that later batches of the source must not exceed.
         :param permit: given back when the jobs have to wait, because a batch that waits uses no processor. They end
             without it.
-        :param ahead: measures the following range, if it has been started.
+        :param start_next: starts the next job and returns its name if it is to be followed, too. It is called while no
+            job of the source waits for its snapshot: of several that wait, the source would choose any.
+        :param ahead: returns what measures the following range, if it has been started.
         """
         self._nodes = nodes
         self._source, self._target = clients
@@ -75,6 +78,7 @@ class JobFollower:
         self._stalled_seconds = stalled_seconds
         self._limit_batches = limit_batches
         self._permit = permit
+        self._start_next = start_next
         self._ahead = ahead
         self._last: _Look | None = None
         self._first_stats: Mapping[str, Any] | None = None
@@ -102,6 +106,8 @@ class JobFollower:
                     transfer = await self._measure(self._last, progress, report)
                     await self._require_allowed()
                     await self._require_progress(clock, transfer, current)
+                    if self._start_next and not any(_awaits_snapshot(job) for job in every):
+                        names |= await self._start_next()
                 except NodeBusy as busy:
                     await self._wait_while(busy)
                     clock.restart()
@@ -130,9 +136,10 @@ class JobFollower:
 
     async def _measure(self, look: "_Look", progress: TransferProgress, report: Callable[[Transfer], None]) -> Transfer:
         """Report the progress of the jobs, and that of the following range, whose bytes the source counts as well."""
-        if self._ahead:
-            await self._ahead.measure(look.every)
-        exported = self._ahead.without(look.exported) if self._ahead else look.exported
+        exported = look.exported
+        if ahead := self._ahead():
+            await ahead.measure(look.every, exported)
+            exported = ahead.without(exported)
         transfer = await progress.measure(self._target, look.current, exported)
         report(transfer)
         return transfer
@@ -285,6 +292,10 @@ def _of_names(every: Sequence[Job], names: Set[str]) -> list[Job]:
     if len(current) < len(names):
         raise MigrationFailed(["the source has restarted"])
     return current
+
+
+def _awaits_snapshot(job: Job) -> bool:
+    return job.operation == "EXPORT" and job.awaits_snapshot
 
 
 def _waits_for_child(states: Set[str]) -> bool:

@@ -21,6 +21,14 @@ EXPORTED = "total_net_cluster_slot_export_bytes"
 _POLL_SECONDS = 0.1
 _SLOTS_PER_COUNT = 512  # takes the node about half a millisecond
 _ENDED = {"success", "failed", "cancelled"}
+_BEFORE_SNAPSHOT = {
+    "connecting",
+    "sending-auth-command",
+    "reading-auth-response",
+    "sending-establish-command",
+    "reading-establish-response",
+    "waiting-to-snapshot",
+}
 # Runs read-only, because scripts that may write have to wait while a handover pauses writes.
 _COUNT_KEYS = """
 local counts = {}
@@ -59,6 +67,11 @@ class Job(msgspec.Struct, frozen=True):
         return self.state in _ENDED
 
     @property
+    def awaits_snapshot(self) -> bool:
+        """Whether its snapshot has not begun."""
+        return self.state in _BEFORE_SNAPSHOT
+
+    @property
     def ranges(self) -> list[SlotRange]:
         spans = [span.split("-") for span in self.slot_ranges.split()]
         return [SlotRange(int(span[0]), int(span[-1])) for span in spans]
@@ -84,7 +97,8 @@ def jobs_in(rows: Any) -> list[Job]:
 
 
 async def start_jobs(client: Valkey, batches: Iterable[SlotRange], target_id: str) -> None:
-    """Start exports of the batches to another node. The node runs them in order."""
+    """Start exports of the batches to another node. The source makes one snapshot at a time, of any job that waits for
+    one: their order is not defined."""
     words = [word for batch in batches for word in ("SLOTSRANGE", batch.first, batch.last, "NODE", target_id)]
     if words:
         await ask(client, "CLUSTER MIGRATESLOTS", *words)

@@ -53,7 +53,7 @@ class Mover:
                 keys = sum((await count_keys(target, slots_of([move.part]))).values())
                 await self._require_owned(target)
                 await require_durable(target)
-                await batches.carry_over(keys)
+                await batches.carry_over()
         except NODE_GONE as error:
             raise MigrationFailed([f"a node does not answer: {error}"]) from error
         except NodeBusy:

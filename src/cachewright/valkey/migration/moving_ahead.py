@@ -1,7 +1,7 @@
 """Progress of a range that its source moves ahead of its turn.
 
-A source may move the following range while the mover of the present one still waits for its own jobs: the order of jobs
-is the node's.
+A source begins the snapshot of the following range when that of the present one has ended, while the mover of the
+present one still waits for the handover. The bytes that the source sends from then on are those of the following range.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -25,37 +25,38 @@ class MovingAhead:
         names: Set[str],
         counts: Mapping[int, int],
         batch_keys: int,
-        exported: int,
         share: BatchShare | None,
     ) -> None:
-        """Begin to measure.
+        """Prepare to measure.
 
         :param names: of the jobs that move it.
         :param counts: keys by slot that the source has.
         :param batch_keys: number of keys in a batch.
-        :param exported: bytes that the source had sent before.
         """
-        self._bytes, self._without = 0, exported
         self._following = following
         self._target = target
         self._names = names
-        self._progress = TransferProgress(counts, following.size, 0, share)
-        self._progress.expect_batches(batch_keys, small=False)
+        self._counts = counts
+        self._batch_keys = batch_keys
+        self._share = share
+        self._before: int | None = None
+        self._progress: TransferProgress | None = None
 
-    async def measure(self, jobs: Sequence[Job]) -> None:
-        """Report the progress, given all jobs of the source. A target that does not answer is the concern of the mover
-        of that range."""
+    async def measure(self, jobs: Sequence[Job], exported: int) -> None:
+        """Report the progress, given all jobs of the source and the bytes that it has sent. A target that does not
+        answer is the concern of the mover of that range."""
         own = [job for job in jobs if job.name in self._names]
-        if any(not job.ended or job.state == "success" for job in own):
+        if any(not job.awaits_snapshot and (not job.ended or job.state == "success") for job in own):
             with suppress(*NODE_GONE, NodeBusy, NodeRefused):
-                # The source counts the bytes of all ranges together, so they tell nothing of this one.
-                transfer = await self._progress.measure(self._target, own, exported=0)
-                self._bytes = round(transfer.keys * self._following.size.bytes_per_key)
-                self._following.report(transfer)
+                self._following.report(await self._started(exported).measure(self._target, own, exported))
 
     def without(self, exported: int) -> int:
-        """Return the bytes that the source has sent, without those of this range. They do not decrease, unless the
-        counter has restarted."""
-        rest = max(exported - self._bytes, 0)
-        self._without = max(rest, self._without) if self._without <= exported else rest
-        return self._without
+        """Return the bytes that the source has sent, without those of this range."""
+        return exported if self._before is None else min(self._before, exported)
+
+    def _started(self, exported: int) -> TransferProgress:
+        if self._progress is None:
+            self._before = exported
+            self._progress = TransferProgress(self._counts, self._following.size, exported, self._share)
+            self._progress.expect_batches(self._batch_keys, small=False)
+        return self._progress

@@ -18,14 +18,6 @@ from cachewright.valkey.slots import slots_of
 Phase = Literal["to start", "in progress", "finished", "failed"]
 
 _SAMPLED_SLOTS = 128
-_BEFORE_SNAPSHOT = {
-    "connecting",
-    "sending-auth-command",
-    "reading-auth-response",
-    "sending-establish-command",
-    "reading-establish-response",
-    "waiting-to-snapshot",
-}
 _STREAMING = {"replicating", "waiting-to-pause", "failover-paused", "failover-granted"}
 _COPIED = _STREAMING | {"success"}
 _COPYING = _STREAMING | {"snapshotting"}
@@ -93,16 +85,6 @@ class TransferProgress:
         self._last = exported
         return max(self._until_restart + exported - self._exported_before, 0) + self.bytes_by_key
 
-    def split_at(self, exported: int, keys: int, following_keys: int) -> int:
-        """Estimate how many bytes the source had sent in all when this range ended. The `keys` of this range and
-        `following_keys` of the next have arrived. The counter does not separate them, so every key gets the same
-        number of bytes."""
-        if not following_keys:
-            return exported
-        transferred = self.bytes_transferred(exported) - self.bytes_by_key
-        self._last = exported - transferred + round(transferred * keys / (keys + following_keys))
-        return self._last
-
     async def measure(self, target: Valkey, current: Sequence[Job], exported: int) -> Transfer:
         """Return the present progress, given the range's jobs in the log of the source, those in progress included, and
         all bytes `exported` by the source."""
@@ -116,8 +98,9 @@ class TransferProgress:
         transferred = self.bytes_transferred(exported)
         keys = round(of_keys * self._expected_keys)
         self.hand_over(current)
-        moving = bool(states - _BEFORE_SNAPSHOT) or keys > 0
-        is_copied = not states & (_BEFORE_SNAPSHOT | {"snapshotting"}) and of_keys >= 1.0
+        moving = any(not job.awaits_snapshot for job in current) or keys > 0
+        copying = any(job.awaits_snapshot or job.state == "snapshotting" for job in current)
+        is_copied = not copying and of_keys >= 1.0
         work = self._work(current, arrived, transferred, of_keys)
         return Transfer(
             full="finished" if is_copied else "in progress" if moving else "to start",
