@@ -23,6 +23,9 @@ _NOTABLE_SHARE, _STANDARD_ERRORS = 0.1, 3
 """Few large values hold the part of the data that random keys do not account for, if it is more than this share, and
 more than this number of standard errors of the random keys."""
 
+_NOTABLE_BYTES = 16 * 2**20
+"""Values of fewer bytes move in less time than their search takes."""
+
 _RARE_SHARE = 0.1
 """Types that fewer of the random keys have are searched first: a large value is usually not of the common type."""
 
@@ -131,7 +134,8 @@ async def measure_load(
         sample = await _sample(client, least) if ranges and total else None
         hidden = dataset - sample.bytes_per_key * total if sample else 0.0
         search = _Search()
-        if sample and hidden > max(_NOTABLE_SHARE * dataset, _STANDARD_ERRORS * sample.error * total):
+        notable = max(_NOTABLE_SHARE * dataset, _NOTABLE_BYTES)
+        if sample and hidden > max(notable, _STANDARD_ERRORS * sample.error * total):
             rare = sample.rare_types
             search = await _search(client, ranges, least, hidden, has_clients=clients, first=large_slots, rare=rare)
     bytes_per_key = (dataset - sum(value.bytes for value in search.values)) / total if total else _BYTES_PER_KEY
