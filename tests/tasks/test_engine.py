@@ -360,5 +360,5 @@ def test_what_is_older_than_the_retention_is_forgotten(bench: Bench) -> None:
 
 
 def test_counters_of_many_tasks_are_stored_less_often() -> None:
-    assert keep_seconds(1) == keep_seconds(50) == KEEP_SECONDS
-    assert [count / keep_seconds(count) for count in (51, 500, 10_000)] == [pytest.approx(200)] * 3
+    assert keep_seconds(1) == keep_seconds(20) == KEEP_SECONDS
+    assert [count / keep_seconds(count) for count in (21, 500, 10_000)] == [pytest.approx(200)] * 3

@@ -62,8 +62,8 @@ def test_small_batches_stay_within_their_limits(measured: list[tuple[int, float,
         assert SHORT_KEYS <= found.small_batch(fork) <= 100_000
 
 
-def test_a_batch_has_about_ten_thousand_keys_at_first() -> None:
-    assert 9_000 < sizer().small_batch(0.005) < 13_000
+def test_a_batch_has_about_twenty_thousand_keys_at_first() -> None:
+    assert 18_000 < sizer().small_batch(0.005) < 24_000
 
 
 def test_large_keys_move_few_at_a_time() -> None:

@@ -83,6 +83,29 @@ def test_batches_that_grow_are_foreseen() -> None:
     assert grown == pytest.approx((10 + 0.15) / (11 + 1.5), abs=0.01)
 
 
+@given(handed_over=st.integers(0, SLOTS), batch=st.floats(0, 1e5), batch_a_key=st.floats(0, 10), varies=st.booleans())
+def test_batches_of_a_smaller_source_are_less_work(
+    handed_over: int, batch: float, batch_a_key: float, varies: bool
+) -> None:
+    """Each slot is a batch. The first ones cost most, because the source still has the keys of the others."""
+    size = RangeSize(
+        keys=KEYS,
+        bytes_per_key=BYTES,
+        small_batches=BatchCost(
+            keys=KEYS_A_SLOT, sizes_vary=varies, deletion=DELETION, batch=batch, batch_a_key=batch_a_key
+        ),
+    )
+    measured = TransferProgress(dict.fromkeys(range(SLOTS), KEYS_A_SLOT), size, 0)
+    measured.expect_batches(KEYS_A_SLOT)
+    measured.hand_over([job("success", slot, slot) for slot in range(handed_over)])
+    now = measured.transfer(handed_over * KEYS_A_SLOT, [], 0)
+    assert now.scale == pytest.approx(1, rel=0.01), "the batches are as planned"
+    keys = KEYS_A_SLOT * handed_over
+    costs = [batch + batch_a_key * (KEYS - KEYS_A_SLOT * (slot + 0.5)) for slot in range(SLOTS)]
+    done = keys * (1 + DELETION) + sum(costs[:handed_over])
+    assert now.share == pytest.approx(done / (KEYS * (1 + DELETION) + sum(costs)), abs=0.01)
+
+
 def test_the_effort_follows_the_batches_that_clients_allow() -> None:
     """A large batch moves a key with a tenth of the work. The plan expects none; half of the keys move in one."""
     size = RangeSize(

@@ -1,6 +1,6 @@
 """State of one running task, and its persistence.
 
-State changes are written immediately, counters up to four times a second (`TaskRecorder.keep`). If the database is
+State changes are written immediately, counters up to ten times a second (`TaskRecorder.keep`). If the database is
 unavailable, the task waits: each change must be stored before the next action. A write succeeds only over the revision
 that this recorder wrote last; a worker that was replaced meanwhile gets `StaleTask` and must stop.
 """
@@ -30,7 +30,7 @@ from cachewright.tasks.waiting import status_of, with_status, without_status
 
 log = logging.getLogger(__name__)
 
-KEEP_SECONDS = 0.25
+KEEP_SECONDS = 0.1
 _MESSAGE_LIMIT = 1024
 DATABASE_SECONDS = 1.0
 """Pause between two attempts to write to an unavailable database."""

@@ -35,7 +35,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of a move by itself.
 
     :ivar start: until the first batch shows progress.
-    :ivar batch: of each batch.
+    :ivar batch: of each batch, :ivar batch_a_byte: of each batch for each byte of memory of the source, which forks.
     :ivar key: copy of a key, :ivar byte: of a byte, :ivar element: of an element of a collection, :ivar large_element:
         of an element of a large value, whose hash table grows again and again.
     :ivar deletion: deletion of a key on the source.
@@ -48,6 +48,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     element: float
     large_element: float
     deletion: float
+    batch_a_byte: float = 0.0
 
 
 _COSTS: Mapping[Way, Cost] = {
@@ -55,20 +56,27 @@ _COSTS: Mapping[Way, Cost] = {
         start=0.2, batch=0.1, key=0.6e-6, byte=2.2e-9, element=0.3e-6, large_element=1.05e-6, deletion=0.35e-6
     ),
     "balanced": Cost(
-        start=0.03, batch=0.12, key=0.6e-6, byte=3.2e-9, element=0.14e-6, large_element=0.7e-6, deletion=0.3e-6
+        start=0.03,
+        batch=0.08,
+        key=0.6e-6,
+        byte=3.2e-9,
+        element=0.14e-6,
+        large_element=0.7e-6,
+        deletion=0.3e-6,
+        batch_a_byte=0.08e-9,
     ),
     "gentle": Cost(start=0.1, batch=0.1, key=43e-6, byte=30e-9, element=0.0, large_element=0.7e-6, deletion=0.0),
 }
 
 
-_FASTEST_WITH_CLIENTS = replace(_COSTS["fastest"], batch=0.15, deletion=0.6e-6)
-"""Clients need the main thread that deletes the keys."""
+_FASTEST_WITH_CLIENTS = replace(_COSTS["fastest"], batch=0.15, key=0.85e-6)
+"""Clients need processors, too."""
 
 _SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
 
-_FIRST_GROWTH = 2
-"""Mean size of the small batches of the first task of an installation, as a multiple of the size of the first batch.
-They become larger as soon as short waits are measured."""
+_FIRST_BATCHES, _FIRST_GROWTH = 4, 2
+"""Number of small batches of an installation that have the assumed size, and the size of those after them as a multiple
+of it: batches become larger as soon as short waits are measured."""
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +89,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         :ivar small_share_without: from one that has none now.
     :ivar small_batches: usual number of keys in a small batch to a node that the task adds, and to another node, as far
         as they are known.
+    :ivar spared_keys: number of keys that the task moves from sources with clients.
     """
 
     turns: int
@@ -89,6 +98,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     small_share: float = 1.0
     small_share_without: float = 0.0
     small_batches: Mapping[bool, float] = {}
+    spared_keys: int = 0
 
 
 class Estimated(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +132,15 @@ def move_specs(
 ) -> list[SubStepSpec]:
     """One sub-step for each move. Ranges of one source share a lane, because a node makes one snapshot at a time;
     sources work concurrently. `new_nodes` are the ids of nodes that the task adds."""
-    return [_move_spec(move, loads[move.source], host, is_new=move.target in new_nodes) for move in moves]
+    spared = sum(moved_keys(move, loads[move.source]) for move in moves if loads[move.source].clients)
+    host = replace(host, spared_keys=spared)
+    left = {node: float(load.used_memory) for node, load in loads.items()}
+    specs = []
+    for move in moves:
+        load = loads[move.source]
+        left[move.source] -= moved_bytes(move, load)
+        specs.append(_move_spec(move, load, host, left[move.source], is_new=move.target in new_nodes))
+    return specs
 
 
 def needs_snapshot(load: NodeLoad, host: Host) -> bool:
@@ -150,16 +168,27 @@ def batch_keys(load: NodeLoad, waits: WaitModel) -> int:
 def _usual_batch_keys(load: NodeLoad, host: Host, *, is_new: bool) -> int:
     """The number of keys in a batch, as it was in earlier tasks. The size at this moment follows the
     last waits and the last fork, so it is far from that of the batches to come."""
-    usual = host.small_batches.get(is_new)
-    if not usual:
-        usual = batch_keys(load, host.waits) * (1 if host.waits != WaitModel() else _FIRST_GROWTH)
+    usual = host.small_batches.get(is_new) or _first_batch_keys(load, host)
     return min(round(usual), most_small_keys(load.bytes_per_key))
 
 
-def estimated(move: Move, load: NodeLoad, host: Host, *, is_new: bool = False) -> Estimated:
-    """Estimate the cost of a move. `is_new` is whether the task adds the target."""
-    cost = _COSTS[host.mode]
+def _first_batch_keys(load: NodeLoad, host: Host) -> float:
+    """The mean number of keys in a batch of the first task."""
+    first = batch_keys(load, host.waits)
+    if host.waits != WaitModel() or host.spared_keys <= _FIRST_BATCHES * first:
+        return first
+    later = host.spared_keys - _FIRST_BATCHES * first
+    return host.spared_keys / (_FIRST_BATCHES + later / (_FIRST_GROWTH * first))
+
+
+def estimated(move: Move, load: NodeLoad, host: Host, left: float = 0.0, *, is_new: bool = False) -> Estimated:
+    """Estimate the cost of a move.
+
+    :param left: bytes of memory that the source uses after it.
+    :param is_new: whether the task adds the target.
+    """
     large_cost = _FASTEST_WITH_CLIENTS if load.clients and host.mode == "fastest" else _COSTS["fastest"]
+    cost = large_cost if host.mode == "fastest" else _COSTS[host.mode]
     of_key = _key_seconds(cost, load)
     at_once = _usual_batch_keys(load, host, is_new=is_new) if host.mode == "balanced" else large_batch_keys(host.mode)
     large = {
@@ -174,13 +203,13 @@ def estimated(move: Move, load: NodeLoad, host: Host, *, is_new: bool = False) -
         keys=moved_keys(move, load),
         bytes_per_key=load.bytes_per_key,
         large=large,
-        small_batches=_batch_cost(cost, load, at_once, of_key),
-        large_batches=_batch_cost(large_cost, load, large_batch_keys(host.mode), of_key),
+        small_batches=replace(_batch_cost(cost, load, at_once, of_key, left), sizes_vary=host.mode == "balanced"),
+        large_batches=_batch_cost(large_cost, load, large_batch_keys(host.mode), of_key, left),
         small_share=_small_share(load, host),
     )
     way = _way(load, host)
     start = _COSTS[way].start
-    latency = start + _COSTS[way].batch if way == "fastest" else 0.0
+    latency = start + large_cost.batch if way == "fastest" else 0.0
     return Estimated(way=way, start=start, seconds=start + size.work * of_key, latency=latency, size=size)
 
 
@@ -200,18 +229,19 @@ def _key_seconds(cost: Cost, load: NodeLoad) -> float:
     return cost.key + cost.byte * load.bytes_per_key + cost.element * load.elements_per_key
 
 
-def _batch_cost(cost: Cost, load: NodeLoad, keys: int, of_key: float) -> BatchCost:
-    """Express a cost in times of `of_key` seconds."""
+def _batch_cost(cost: Cost, load: NodeLoad, keys: int, of_key: float, left: float) -> BatchCost:
+    """Express a cost in times of `of_key` seconds. `left` are the bytes of the source after the range."""
     return BatchCost(
         keys=keys,
         key=_key_seconds(cost, load) / of_key,
         deletion=cost.deletion / of_key,
-        batch=cost.batch / of_key,
+        batch=(cost.batch + cost.batch_a_byte * max(left, 0.0)) / of_key,
+        batch_a_key=cost.batch_a_byte * load.bytes_per_key / of_key,
     )
 
 
-def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubStepSpec:
-    cost = estimated(move, load, host, is_new=is_new)
+def _move_spec(move: Move, load: NodeLoad, host: Host, left: float, *, is_new: bool) -> SubStepSpec:
+    cost = estimated(move, load, host, left, is_new=is_new)
     size = cost.size
     arguments = MoveSlots(
         source=move.source,
@@ -235,7 +265,7 @@ def _move_spec(move: Move, load: NodeLoad, host: Host, *, is_new: bool) -> SubSt
     )
     others = [replace(host, mode=mode) for mode in MODES if load.clients and mode != host.mode]
     in_modes = {
-        other.mode: _work(move, load, other, estimated(move, load, other, is_new=is_new), is_new=is_new)
+        other.mode: _work(move, load, other, estimated(move, load, other, left, is_new=is_new), is_new=is_new)
         for other in others
     }
     return replace(spec, work_in_modes=in_modes)

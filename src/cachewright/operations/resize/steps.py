@@ -27,12 +27,12 @@ from cachewright.topologies.ha import watch_steps
 from cachewright.topologies.topology import start_node
 from cachewright.valkey.node_load import NodeLoad
 
-_CHECK_SECONDS = 0.05
+_CHECK_SECONDS = 0.02
 _WATCH_SECONDS, _UNWATCH_SECONDS = 2.0, 0.4
 _LEAVE_SECONDS = 5.0
 """Time in which active clients leave the former port of a node."""
 _JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
-_RELEASE_SECONDS = 0.2
+_RELEASE_SECONDS, _RELEASE_SECONDS_A_BYTE = 0.03, 0.5e-9
 _RELEASE_WITHOUT_CLIENTS = f"{release_node.name}: without clients"
 _DRAIN_SECONDS = 0.1
 _REMOVE_SECONDS = 0.3
@@ -183,5 +183,6 @@ def _release(
     drained = grace.get(node.id) or (_DRAIN_SECONDS if load and load.clients else 0.0)
     name = f"Node release. Shard {node.shard}, {node.role}"
     arguments = ReleaseNode(node.id, leaving=tuple(other.id for other in removed))
-    work = effort(node.id, seconds=_RELEASE_SECONDS + drained, rate="" if drained else _RELEASE_WITHOUT_CLIENTS)
+    seconds = _RELEASE_SECONDS + (load.used_memory * _RELEASE_SECONDS_A_BYTE if load else 0.0)
+    work = effort(node.id, seconds=seconds + drained, rate="" if drained else _RELEASE_WITHOUT_CLIENTS)
     return release_node.sub_step(name, work, arguments)

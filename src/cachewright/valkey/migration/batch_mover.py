@@ -101,7 +101,8 @@ class BatchMover:
             if self._move.control.mode() == "fastest":
                 return  # the mode has changed during the wait for a permit
             learned = self._sizer.small_batch(await fork_seconds(source))
-            if self._move.share and most_keys is None and not self._sizer.is_bound_by_bytes(learned):
+            is_usual = self._state.waits.is_settled and not self._sizer.is_bound_by_bytes(learned)
+            if self._move.share and most_keys is None and is_usual:
                 self._move.share.record_small_batch(learned, new_target=self._move.to_new_node)
             at_once = min(learned, most_keys or learned)
             self._running.progress.expect_batches(at_once)

@@ -26,18 +26,32 @@ class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
     """Work of batches of one kind.
 
     :ivar keys: number of keys in a batch; 0 if all keys are in one.
-    :ivar key: work of the copy of a key, :ivar deletion: of its deletion on the source, :ivar batch: of each batch.
+    :ivar sizes_vary: whether it is only the usual number.
+    :ivar key: work of the copy of a key, :ivar deletion: of its deletion on the source, :ivar batch: of each batch,
+        :ivar batch_a_key: of each batch for each key of the range that the source still has: the fork of a larger node
+        takes longer.
     """
 
     keys: int = 0
+    sizes_vary: bool = False
     key: float = 1.0
     deletion: float = 0.0
     batch: float = 0.0
+    batch_a_key: float = 0.0
 
     def work(self, keys: float) -> float:
-        """Return the work of so many keys."""
-        batches = max(math.ceil(keys / self.keys), 1) if self.keys else 1
-        return keys * (self.key + self.deletion) + batches * self.batch
+        """Return the work of the last so many keys of a range."""
+        return keys * (self.key + self.deletion) + self._batches(keys) * self.batch_while(keys / 2)
+
+    def batch_while(self, keys: float) -> float:
+        """Return the work of a batch while the source has so many keys of the range, apart from that of its keys."""
+        return self.batch + keys * self.batch_a_key
+
+    def _batches(self, keys: float) -> float:
+        """Return the expected number of batches."""
+        if not self.keys:
+            return 1.0
+        return max(keys / self.keys + 1 / 2 if self.sizes_vary else math.ceil(keys / self.keys), 1.0)
 
 
 class RangeSize(msgspec.Struct, frozen=True, kw_only=True):

@@ -74,7 +74,7 @@ class TransferProgress:
         self._present = size.small_batches if self._is_small else size.large_batches
         self._batches: set[str] = set()
         self._handed_over: set[int] = set()
-        self._finished = self._to_come(self._keys_before) if self._keys_before else 0.0
+        self._finished = self._to_come(size.keys) - self._to_come(self._expected_keys) if self._keys_before else 0.0
         self._recorded = 0
 
     def bytes_transferred(self, exported: int) -> int:
@@ -125,10 +125,11 @@ class TransferProgress:
         for job in current:
             if job.state == "success" and job.name not in self._batches:
                 slots = set(slots_of(job.ranges)) - self._handed_over
-                keys = self._keys_in(slots)
+                keys, batch = self._keys_in(slots), self._present
+                left = self._expected_keys - self._keys_in(self._handed_over)
                 self._batches.add(job.name)
                 self._handed_over |= slots
-                self._finished += keys * (self._present.key + self._present.deletion) + self._present.batch
+                self._finished += keys * (batch.key + batch.deletion) + batch.batch_while(left - keys / 2)
                 self._record(keys, small=self._is_small)
 
     def by_key(self, moved: int) -> float:
@@ -147,12 +148,13 @@ class TransferProgress:
         large = self._large_copied(current, transferred, of_keys)
         buffered = sum(job.remaining_repl_size for job in current) / max(self._size.bytes_per_key, 1.0)
         in_handover = self._in_handover(current, arrived, large_is_copied=large.present_is_done)
+        of_batch = batch.batch_while(max(self._expected_keys - handed_over - present / 2, 0.0))
         return _Work(
             done=self._finished + copied * batch.key + large.done,
-            uncounted=0.0 if in_handover is None else in_handover * batch.deletion + batch.batch,
+            uncounted=0.0 if in_handover is None else in_handover * batch.deletion + of_batch,
             total=self._finished
             + present * (batch.key + batch.deletion)
-            + len(running) * batch.batch
+            + len(running) * of_batch
             + (self._to_come(to_come) if to_come else 0.0)
             + self._large_before
             + self._large

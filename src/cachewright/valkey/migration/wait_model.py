@@ -17,6 +17,9 @@ _FORK_WAIT = 1.4
 _PRIOR_KEYS = (0, 5_000, 10_000, 15_000, 20_000)
 """Batch sizes for which the assumed or stored model counts like one measurement each."""
 
+_SETTLED_BATCHES = 8
+"""Number of measured batches from which the size of batches hardly depends on the assumed model."""
+
 _MIN_BATCHES = 4
 """Number of measured batches from which the base no longer depends on the assumed model."""
 
@@ -31,7 +34,7 @@ class WaitModel(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of a handover: `base`, and `per_key` for each key of the batch."""
 
     base: float = 0.013
-    per_key: float = 1.5e-6
+    per_key: float = 0.8e-6
 
     def longest(self, keys: float, fork: float) -> float:
         """Return the longest wait of a client, in seconds, during a batch. `fork` is the node's last fork."""
@@ -67,6 +70,11 @@ class WaitLearner:
     def batches(self) -> int:
         """Number of batches that the model has been learned from."""
         return len(self._samples)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the size of batches hardly depends on the assumed model any more."""
+        return self._start != WaitModel() or self.batches >= _SETTLED_BATCHES
 
     def start_from(self, model: WaitModel) -> None:
         """Use a stored model, unless batches have been measured since the start of the server."""
