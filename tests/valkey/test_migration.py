@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from cachewright.model.instances import Node
 from cachewright.model.tasks import MigrationMode
-from cachewright.valkey.client import Valkey, connect
+from cachewright.valkey.client import ANSWER_SECONDS, Valkey, connect
 from cachewright.valkey.migration import batch_mover, batch_size, mover
 from cachewright.valkey.migration.batch_size import LARGE_KEYS
 from cachewright.valkey.migration.jobs import count_keys, exported_bytes, jobs, jobs_in, start_jobs
@@ -22,6 +22,7 @@ from cachewright.valkey.migration.range_size import RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SLOTS, SlotRange, slots_of
+from cachewright.valkey.topology import views
 from migration_control import Unhindered
 from serving import freeze, thaw
 from standalone_node import OPEN
@@ -90,6 +91,20 @@ def test_what_comes_next_is_not_begun_towards_a_node_that_does_not_answer(cluste
         thaw(frozen)
     cluster.settle()
     assert sum(len(part) for parts in cluster.owned().values() for part in parts) == SLOTS
+
+
+async def test_a_node_whose_view_is_not_needed_is_not_waited_for(cluster: BareCluster) -> None:
+    source, target, after = cluster.nodes
+    frozen = process_of(after)
+    freeze(frozen)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS / 2):
+            found = await views(cluster.nodes, OPEN, enough={source.id, target.id})
+    finally:
+        thaw(frozen)
+    assert found[after.id] is None
+    assert found[source.id]
+    assert found[target.id]
 
 
 async def test_a_range_that_moves_ahead_of_its_turn_is_followed(cluster: BareCluster) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -257,13 +257,16 @@ class OperationContext(msgspec.Struct, frozen=True):
         return await asyncio.to_thread(read)
 
     async def views(
-        self, instance: Instance, nodes: Sequence[Node], *, needed: Needed = "any"
+        self, instance: Instance, nodes: Sequence[Node], *, needed: Needed = "any", enough: Collection[str] = ()
     ) -> dict[str, View | None]:
         """The view of each of these nodes, by node id; None for a node that does not respond. Raises NodeBusy if a
-        node is busy and all views are `needed`, or no other node has a view."""
+        node is busy and all views are `needed`, or no other node has a view.
+
+        :param enough: ids of nodes. Others are hardly waited for once these have responded.
+        """
         topology = topology_of(instance.spec_code)
         peers = nodes if topology.is_cluster else await self.nodes(instance.id)
-        return await view_all(topology, nodes, self.access(instance), needed=needed, peers=peers)
+        return await view_all(topology, nodes, self.access(instance), needed=needed, enough=enough, peers=peers)
 
 
 def _instance_of(connection: sa.Connection, task: Task) -> Instance:

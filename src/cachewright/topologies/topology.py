@@ -4,7 +4,7 @@ Shared behaviour is elsewhere: `layout` derives the ids of nodes from the flavor
 first node of the instance.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from cachewright.flavors import Flavor
@@ -71,10 +71,11 @@ async def view_all(
     answer_seconds: float = ANSWER_SECONDS,
     *,
     needed: Needed = "none",
+    enough: Collection[str] = (),
     peers: Sequence[Node] | None = None,
 ) -> dict[str, View | None]:
-    """Return the view of each node by node id, None for nodes that do not answer or refuse. For `needed` see
-    `valkey.topology.views`.
+    """Return the view of each node by node id, None for nodes that do not answer or refuse. For `needed` and `enough`
+    see `valkey.topology.views`.
 
     :param peers: all nodes of the instance, if they are not `nodes`.
     """
@@ -82,7 +83,7 @@ async def view_all(
     async def view(node: Node, access: Access, answer_seconds: float) -> View:
         return await topology.view(node, nodes if peers is None else peers, access, answer_seconds)
 
-    return await views(nodes, access, answer_seconds, view, needed=needed)
+    return await views(nodes, access, answer_seconds, view, needed=needed, enough=enough)
 
 
 def start_node(node: Node, *, founding: bool) -> SubStepSpec:

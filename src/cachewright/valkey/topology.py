@@ -5,11 +5,12 @@ Source: https://valkey.io/commands/cluster-nodes, cluster-info and cluster-shard
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
+from cachewright.concurrency import end_tasks
 from cachewright.model.instances import Node
 from cachewright.valkey.access import Access
 from cachewright.valkey.client import ANSWER_SECONDS, NODE_GONE, NodeBusy, NodeRefused, Valkey, ask
@@ -19,6 +20,7 @@ from cachewright.valkey.slots import SLOTS, SlotRange, merged, require_full_cove
 Needed = Literal["none", "any", "all"]
 """Which of the views a caller needs."""
 
+_MORE_SECONDS = 0.1
 _MEMBER_FIELDS = 8
 _NODE_ID = re.compile(r"[0-9a-f]{40}")
 
@@ -129,10 +131,13 @@ async def views(
     ask_one: Callable[[Node, Access, float], Awaitable[View]] = ask_view,
     *,
     needed: Needed = "none",
+    enough: Collection[str] = (),
 ) -> dict[str, View | None]:
     """Return the view of every node by node id, None for nodes that do not answer or refuse. `ask_one` requests one.
 
     Raises NodeBusy if a node is busy and all views are needed, or any is needed and there is none.
+
+    :param enough: ids of nodes. Once these have answered, or have not in time, others have a tenth of a second more.
     """
     busy: list[NodeBusy] = []
 
@@ -145,10 +150,18 @@ async def views(
         except (*NODE_GONE, NodeRefused):
             return None
 
-    all_views = await asyncio.gather(*(view_or_none(node) for node in nodes))
-    if busy and (needed == "all" or (needed == "any" and not any(all_views))):
+    asking = {node.id: asyncio.create_task(view_or_none(node)) for node in nodes}
+    try:
+        if first := [request for node_id, request in asking.items() if node_id in enough]:
+            await asyncio.wait(first)
+        if asking:
+            await asyncio.wait(asking.values(), timeout=_MORE_SECONDS if first else None)
+        found = {node_id: request.result() if request.done() else None for node_id, request in asking.items()}
+    finally:
+        await end_tasks(*asking.values())
+    if busy and (needed == "all" or (needed == "any" and not any(found.values()))):
         raise busy[0]
-    return {node.id: view for node, view in zip(nodes, all_views, strict=True)}
+    return found
 
 
 def primaries(nodes: Sequence[Node], view: View) -> Mapping[int, Node]:

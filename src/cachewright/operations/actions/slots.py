@@ -95,7 +95,8 @@ async def _move(
     nodes: list[Node],
     silent_nodes: SilentNodes,
 ) -> None:
-    views = await context.views(instance, nodes)
+    # Another source may be silent for seconds, while it deletes what it has handed over.
+    views = await context.views(instance, nodes, enough={arguments.source, arguments.target})
     source, target = silent_nodes.nodes = _current_primaries(nodes, views, arguments)
     access = context.access(instance)
 

@@ -69,8 +69,8 @@ _COSTS: Mapping[Way, Cost] = {
 }
 
 
-_FASTEST_WITH_CLIENTS = replace(_COSTS["fastest"], batch=0.15, key=0.85e-6)
-"""Clients need processors, too."""
+_FASTEST_WITH_CLIENTS = replace(_COSTS["fastest"], batch=0.15, key=0.7e-6, deletion=0.5e-6)
+"""Clients need processors, too, and the thread that deletes keys."""
 
 _SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
 

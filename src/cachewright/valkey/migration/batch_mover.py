@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack, suppress
 from cachewright.valkey.client import NODE_GONE, NodeRefused, connect, connect_again
 from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration.batch_size import (
-    LARGE_QUEUED,
     SHORT_KEYS,
     BatchSizer,
     large_batch_keys,
@@ -67,8 +66,9 @@ class BatchMover:
             mode, names = self._move.control.mode(), {job.name for job in in_progress}
             self._running.progress.expect_batches(large_batch_keys(mode), small=False)
             if mode == "fastest" or not (await client_activity(self._running.source)).connected:
-                batches = cut(await self._not_in(in_progress), self._running.progress.counts, large_batch_keys(mode))
-                await self._follow_large(names, batches, LARGE_QUEUED - len(in_progress))
+                keys, queued = self._sizer.large_batches(mode)
+                batches = cut(await self._not_in(in_progress), self._running.progress.counts, keys)
+                await self._follow_large(names, batches, queued - len(in_progress))
             else:
                 await self._follow(names)
         return bool(in_progress)
@@ -151,7 +151,7 @@ class BatchMover:
             return frozenset()
 
         if sum(self._running.progress.counts.values()) <= SHORT_KEYS:
-            await start_next()  # the snapshot may end before the follower sees it
+            names = names | await start_next()  # the snapshot may end before the follower sees it
         await self._follow(names, start_next=start_next)
 
     async def _follow(
