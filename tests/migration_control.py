@@ -11,9 +11,6 @@ class Unhindered:
     async def wait_until_allowed(self, exceeds_ceiling: Callable[[float], Awaitable[bool]]) -> None:
         return
 
-    def one_batch_at_a_time(self) -> bool:
-        return False
-
     def show(self, status: str) -> None:
         return
 

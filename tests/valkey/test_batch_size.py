@@ -7,9 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachewright.valkey.client_activity import ClientActivity
-from cachewright.valkey.migration.batch_size import AIM_SECONDS, SHORT_KEYS, BatchSizer, without_small_rest
+from cachewright.valkey.migration.batch_size import (
+    AIM_SECONDS,
+    SHORT_KEYS,
+    BatchSizer,
+    large_batches,
+    without_small_rest,
+)
 from cachewright.valkey.migration.key_batches import LARGE_BYTES, KeyBatchSizer
 from cachewright.valkey.migration.wait_model import WaitLearner, WaitModel, fork_wait
+from cachewright.valkey.slots import SlotRange, slots_of
 
 batches = st.lists(st.tuples(st.integers(0, 200_000), st.floats(0, 5), st.floats(0, 0.5)), max_size=60)
 
@@ -64,6 +71,16 @@ def test_small_batches_stay_within_their_limits(measured: list[tuple[int, float,
 
 def test_a_batch_has_about_twenty_thousand_keys_at_first() -> None:
     assert 18_000 < sizer().small_batch(0.005) < 24_000
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=200), st.integers(1, 2_000))
+def test_large_batches_are_few_and_of_equal_size(counts: list[int], most: int) -> None:
+    keys = dict(enumerate(counts))
+    cut_into = large_batches([SlotRange(0, len(counts) - 1)], keys, most)
+    assert slots_of(cut_into) == list(keys)
+    sizes = [sum(keys[slot] for slot in slots_of([batch])) for batch in cut_into]
+    assert len(sizes) <= max(-(-sum(counts) // most), 1)
+    assert max(sizes) <= most + max(counts)
 
 
 def test_large_keys_move_few_at_a_time() -> None:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from valkey.crc import key_slot
 
 from cachewright.model.instances import Node
+from cachewright.valkey import node_load
 from cachewright.valkey.client import Valkey, ask, connect
 from cachewright.valkey.node_load import NodeLoad, measure_load, saved_search_seconds
 from cachewright.valkey.slots import SlotRange
@@ -38,6 +39,25 @@ async def client(node: Node) -> AsyncIterator[Valkey]:
             while (await ask(opened, "CLUSTER INFO"))["cluster_state"] != "ok":
                 await asyncio.sleep(0.01)
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def searches_small_data(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Search values of a tenth of the usual size, so that tests need less data. Returns the usual size."""
+    usual = node_load.NOTABLE_BYTES
+    monkeypatch.setattr(node_load, "NOTABLE_BYTES", usual // 10)
+    return usual
+
+
+async def test_values_that_move_faster_than_they_are_found_are_not_searched(
+    node: Node, client: Valkey, monkeypatch: pytest.MonkeyPatch, searches_small_data: int
+) -> None:
+    monkeypatch.setattr(node_load, "NOTABLE_BYTES", searches_small_data)
+    await ask(client, "EVAL", LARGE, 1, "large", 50_000)
+    load = await measure_load(node, OPEN, ALL)
+    assert load.large == {}
+    assert load.search_seconds == 0
+    assert load.bytes_per_key > 5_000_000, "its bytes count in the mean"
 
 
 async def test_a_large_value_among_the_random_keys_does_not_make_all_keys_large(node: Node, client: Valkey) -> None:

@@ -349,12 +349,12 @@ def test_an_overflow_is_a_counter_that_has_grown_or_restarted(before: int, now: 
 def test_a_limit_of_batches_holds_and_grows_slowly(keys: int, batches: int, mode: MigrationMode) -> None:
     sizer = BatchSizer(100.0, WaitLearner())
     sizer.limit(keys)
-    assert sizer.large_batches(mode)[0] <= max(keys, 1)
-    sizes = [sizer.large_batches(mode)[0] for _ in range(batches)]
+    assert sizer.large_batch(mode) <= max(keys, 1)
+    sizes = [sizer.large_batch(mode) for _ in range(batches)]
     assert all(later <= max(earlier * 5 // 4 + 1, 1) for earlier, later in pairwise(sizes))
 
 
 def test_fastest_moves_ranges_of_up_to_two_million_keys_as_a_whole() -> None:
     sizer = BatchSizer(100.0, WaitLearner())
-    assert sizer.large_batches("fastest") == (FASTEST_KEYS, 2)
-    assert sizer.large_batches() == (LARGE_KEYS, 2)
+    assert sizer.large_batch("fastest") == FASTEST_KEYS
+    assert sizer.large_batch() == LARGE_KEYS

@@ -156,10 +156,6 @@ class StepContext:
     def is_paused(self) -> bool:
         return self._recorder.control.state == "paused"
 
-    def one_batch_at_a_time(self) -> bool:
-        """Whether `wait_until_allowed` must be called before each small part of the work: latency has a ceiling."""
-        return self._recorder.control.latency_ceiling_ms is not None
-
     async def is_throttled(self) -> bool:
         """Whether the task is paused, cancelled or limited in any way. Reads the current settings."""
         await self._recorder.write(waiting=self._id)  # which reads the control settings

@@ -33,7 +33,7 @@ _CHANGE_A_SECOND, _ONE_CHANGE_SECONDS = 0.3, 0.25
 _LEAST_SPREAD_SECONDS = 0.15
 """Standard deviation of the end of a task that is almost over."""
 
-_Z_LOW, _Z_HIGH = 1.1, 1.5
+_Z_LOW, _Z_HIGH = 0.9, 1.2
 """Standard deviations from the estimate to the 10th and to the 90th percentile: more tasks end late than early."""
 
 

@@ -23,7 +23,7 @@ _NOTABLE_SHARE, _STANDARD_ERRORS = 0.1, 3
 """Few large values hold the part of the data that random keys do not account for, if it is more than this share, and
 more than this number of standard errors of the random keys."""
 
-_NOTABLE_BYTES = 16 * 2**20
+NOTABLE_BYTES = 16 * 2**20
 """Values of fewer bytes move in less time than their search takes."""
 
 _RARE_SHARE = 0.1
@@ -134,7 +134,7 @@ async def measure_load(
         sample = await _sample(client, least) if ranges and total else None
         hidden = dataset - sample.bytes_per_key * total if sample else 0.0
         search = _Search()
-        notable = max(_NOTABLE_SHARE * dataset, _NOTABLE_BYTES)
+        notable = max(_NOTABLE_SHARE * dataset, NOTABLE_BYTES)
         if sample and hidden > max(notable, _STANDARD_ERRORS * sample.error * total):
             rare = sample.rare_types
             search = await _search(client, ranges, least, hidden, has_clients=clients, first=large_slots, rare=rare)

@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from contextlib import AsyncExitStack, suppress
 
+from cachewright.model.tasks import MigrationMode
 from cachewright.valkey.client import NODE_GONE, NodeRefused, connect, connect_again
 from cachewright.valkey.client_activity import client_activity
 from cachewright.valkey.migration.batch_size import (
     SHORT_KEYS,
     BatchSizer,
     large_batch_keys,
+    large_batches,
     without_small_rest,
 )
 from cachewright.valkey.migration.failure import MigrationFailed
@@ -65,10 +67,8 @@ class BatchMover:
         if in_progress:
             mode, names = self._move.control.mode(), {job.name for job in in_progress}
             self._running.progress.expect_batches(large_batch_keys(mode), small=False)
-            if mode == "fastest" or not (await client_activity(self._running.source)).connected:
-                keys, queued = self._sizer.large_batches(mode)
-                batches = cut(await self._not_in(in_progress), self._running.progress.counts, keys)
-                await self._follow_large(names, batches, queued - len(in_progress))
+            if await self._has_no_clients(mode):
+                await self._follow_large(names, self._batches(await self._not_in(in_progress), large_batch_keys(mode)))
             else:
                 await self._follow(names)
         return bool(in_progress)
@@ -78,12 +78,16 @@ class BatchMover:
         if self._checks_often:
             await check_often(False, self._running.source, self._running.target)
             self._checks_often = False
-        keys, queued = self._sizer.large_batches(self._move.control.mode())
-        batches = cut(remaining, self._running.progress.counts, keys)
+        mode = self._move.control.mode()
+        keys = self._sizer.large_batch(mode)
+        first, *others = self._batches(remaining, keys)
         self._running.progress.expect_batches(keys, small=False)
         async with self._state.targets.turn(self._move.target.id, "batches"):
-            names = await self._start(batches[:1])
-            await self._follow_large(names, batches[1:], queued - 1)
+            names = await self._start([first])
+            if keys < large_batch_keys(mode) and others:
+                await self._follow(names)
+            else:
+                await self._follow_large(names, others)
 
     async def move_small(self, remaining: Sequence[SlotRange], most_keys: int | None = None) -> None:
         """Move one batch that keeps the waits of clients short, and learn from them. `most_keys` limits it further."""
@@ -136,17 +140,19 @@ class BatchMover:
         await start_jobs(self._running.source, batches, self._move.target.id)
         return {job.name for job in await self._own_jobs()} - before
 
-    async def _follow_large(self, names: set[str], batches: Sequence[SlotRange], queued: int) -> None:
-        """Follow jobs, and up to `queued` of the other `batches`. Start the following range if these are all."""
-        left = deque(batches[: max(queued, 0)])
-        completes_range = len(left) == len(batches)
+    async def _follow_large(self, names: set[str], batches: Sequence[SlotRange]) -> None:
+        """Follow jobs and the other `batches` of the range, and start the following range after them. Batches that have
+        to wait, because of clients or a new setting, are left."""
+        mode, left = self._move.control.mode(), deque(batches)
+        continues = True
 
         async def start_next() -> Set[str]:
-            nonlocal completes_range
-            if left and not self._move.control.one_batch_at_a_time():
+            nonlocal continues
+            continues = continues and await self._may_continue(mode)
+            if continues and left:
                 return await self._start([left.popleft()])
-            if completes_range and not left:
-                completes_range = False
+            if continues:
+                continues = False
                 await self._start_following()
             return frozenset()
 
@@ -175,6 +181,19 @@ class BatchMover:
         )
         running.exported = await follower.follow(names, running.progress, running.report)
 
+    async def _may_continue(self, mode: MigrationMode) -> bool:
+        """Whether another large batch may begin, after those that began in this mode."""
+        if await self._move.control.is_throttled() or self._move.control.mode() != mode:
+            return False
+        return await self._has_no_clients(mode)
+
+    async def _has_no_clients(self, mode: MigrationMode) -> bool:
+        """Whether no client is connected that the mode protects."""
+        return mode == "fastest" or not (await client_activity(self._running.source)).connected
+
+    def _batches(self, remaining: Sequence[SlotRange], most_keys: int) -> list[SlotRange]:
+        return large_batches(remaining, self._running.progress.counts, most_keys)
+
     async def _not_in(self, in_progress: Iterable[Job]) -> list[SlotRange]:
         """Return the slots of the range that the source still owns, without those of jobs."""
         moving = set(slots_of([part for job in in_progress for part in job.ranges]))
@@ -187,14 +206,14 @@ class BatchMover:
         following, source = self._move.following, self._running.source
         if following is None or self._started_following or self._move.control.mode() == "gentle":
             return
-        if await self._move.control.is_throttled() or not await can_be_target(following.target, self._move.access):
+        if not await can_be_target(following.target, self._move.access):
             return
         self._started_following, self._following_mode = following, self._move.control.mode()
         remaining = await self._running.remaining(following.part)
         counts = await count_keys(source, slots_of(remaining))
         keys = large_batch_keys(self._following_mode)
         with suppress(NodeRefused):
-            await start_jobs(source, cut(remaining, counts, keys)[:1], following.target.id)
+            await start_jobs(source, large_batches(remaining, counts, keys)[:1], following.target.id)
         started = {job.name for job in await self._jobs_of(following.target.id, following.part) if not job.ended}
         with suppress(*NODE_GONE):  # that is the concern of the mover of that range
             target = await self._opened.enter_async_context(connect(following.target, self._move.access))

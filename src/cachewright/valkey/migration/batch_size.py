@@ -5,22 +5,25 @@ Therefore:
 
 - A source with clients moves one batch at a time, whose size keeps the wait near the aim (`wait_model`). Each batch
   costs up to a tenth of a second, in which the source waits for its periodic checks.
-- A source without client commands moves few large batches, queued together.
+- A source without client commands moves few large batches, one of which waits while another moves.
 - In the mode `fastest`, all sources move whole ranges, as far as the other nodes allow it.
 
 Measured in docs/decisions/0017, 0044 and 0050.
 """
 
+import math
+from collections.abc import Mapping, Sequence
+
 from cachewright.model.tasks import DEFAULT_MODE, MigrationMode
 from cachewright.valkey.client_activity import ClientActivity
 from cachewright.valkey.migration.wait_model import WaitLearner
+from cachewright.valkey.slots import SlotRange, cut, slots_of
 
 AIM_SECONDS = 0.03
 """The aim: seconds that a client waits at most because of a batch."""
 
-LARGE_KEYS, LARGE_QUEUED = 500_000, 2
-"""Keys in a large batch, and number of large batches that are queued together. A change of the mode waits for those of
-the range that moves."""
+LARGE_KEYS = 600_000
+"""Keys in a large batch. A change of the mode waits for the batches that have begun or wait."""
 
 FASTEST_KEYS = 2_000_000
 """Keys in a batch of the mode `fastest`: most ranges are smaller and move as a whole. The source does not answer for
@@ -43,6 +46,15 @@ def large_batch_keys(mode: MigrationMode) -> int:
 def most_small_keys(bytes_per_key: float) -> int:
     """Return the largest number of keys in a small batch."""
     return min(_MAX_KEYS, max(int(_SMALL_BYTES / max(bytes_per_key, 1.0)), 1))
+
+
+def large_batches(ranges: Sequence[SlotRange], keys: Mapping[int, int], most_keys: int) -> list[SlotRange]:
+    """Return the same slots in few contiguous batches of about equal size. A batch has hardly more than `most_keys`, or
+    is a single slot. `keys` are those of each slot."""
+    slots = slots_of(ranges)
+    total, largest = sum(keys[slot] for slot in slots), max((keys[slot] for slot in slots), default=0)
+    batches = max(math.ceil(total / most_keys), 1)
+    return cut(ranges, keys, total // batches + largest if batches > 1 else max(total, 1))
 
 
 def without_small_rest(keys: int, remaining: int) -> int:
@@ -88,12 +100,10 @@ class BatchSizer:
         """Whether a small batch would have more keys if they were smaller."""
         return self._max_keys < _MAX_KEYS and keys >= self._max_keys
 
-    def large_batches(self, mode: MigrationMode = DEFAULT_MODE) -> tuple[int, int]:
-        """Return the number of keys in each of the next large batches, and how many may be queued together. `mode` is
-        that of the task."""
-        most = large_batch_keys(mode)
-        limit = self._next_limit()
-        return (most, LARGE_QUEUED) if limit >= most else (limit, 1)
+    def large_batch(self, mode: MigrationMode = DEFAULT_MODE) -> int:
+        """Return the largest number of keys of the next large batch. If it is less than `large_batch_keys`, no other
+        may wait meanwhile. `mode` is that of the task."""
+        return min(large_batch_keys(mode), self._next_limit())
 
     def limit(self, keys: int) -> None:
         """Use at most this number of keys in the next batch, because a larger one has failed. The limit grows slowly

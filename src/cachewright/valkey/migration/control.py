@@ -13,9 +13,6 @@ class MigrationControl(Protocol):
         """Wait until the next batches may start. If the task has a latency ceiling, `exceeds_ceiling` is called with it
         in seconds, and returns whether the present latency is above it."""
 
-    def one_batch_at_a_time(self) -> bool:
-        """Whether only one batch may be queued, so that `wait_until_allowed` is called before each."""
-
     def show(self, status: str) -> None:
         """Show that the move waits for its turn, which is a part of its pace. An empty text ends the display."""
 
@@ -32,7 +29,7 @@ class MigrationControl(Protocol):
     def is_cancelled(self) -> bool: ...
 
     async def is_throttled(self) -> bool:
-        """Whether the next range may have to wait and must not start early."""
+        """Whether the next batch or range may have to wait (`wait_until_allowed`) and must not start early."""
 
     def mode(self) -> MigrationMode:
         """How the next batch moves if clients use the source."""
