@@ -16,7 +16,7 @@ from cachewright.valkey.migration.batch_size import (
 )
 from cachewright.valkey.migration.key_batches import LARGE_BYTES, KeyBatchSizer
 from cachewright.valkey.migration.wait_model import WaitLearner, WaitModel, fork_wait
-from cachewright.valkey.slots import SlotRange, slots_of
+from cachewright.valkey.slots import SlotRange, cut, slots_of
 
 batches = st.lists(st.tuples(st.integers(0, 200_000), st.floats(0, 5), st.floats(0, 0.5)), max_size=60)
 
@@ -79,8 +79,13 @@ def test_large_batches_are_few_and_of_equal_size(counts: list[int], most: int) -
     cut_into = large_batches([SlotRange(0, len(counts) - 1)], keys, most)
     assert slots_of(cut_into) == list(keys)
     sizes = [sum(keys[slot] for slot in slots_of([batch])) for batch in cut_into]
-    assert len(sizes) <= max(-(-sum(counts) // most), 1)
-    assert max(sizes) <= most + max(counts)
+    assert len(sizes) <= len(cut([SlotRange(0, len(counts) - 1)], keys, most))
+    assert max(sizes) <= max(most, *counts, 0)
+
+
+def test_large_batches_have_equal_sizes() -> None:
+    cut_into = large_batches([SlotRange(0, 999)], dict.fromkeys(range(1_000), 1_000), 600_000)
+    assert [len(slots_of([batch])) for batch in cut_into] == [501, 499]
 
 
 def test_large_keys_move_few_at_a_time() -> None:

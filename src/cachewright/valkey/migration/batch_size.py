@@ -49,12 +49,12 @@ def most_small_keys(bytes_per_key: float) -> int:
 
 
 def large_batches(ranges: Sequence[SlotRange], keys: Mapping[int, int], most_keys: int) -> list[SlotRange]:
-    """Return the same slots in few contiguous batches of about equal size. A batch has hardly more than `most_keys`, or
-    is a single slot. `keys` are those of each slot."""
+    """Return the same slots in as few contiguous batches as `cut` does, but of about equal size if possible. Each has
+    at most `most_keys` keys or is a single slot. `keys` are those of each slot."""
     slots = slots_of(ranges)
     total, largest = sum(keys[slot] for slot in slots), max((keys[slot] for slot in slots), default=0)
     batches = max(math.ceil(total / most_keys), 1)
-    return cut(ranges, keys, total // batches + largest if batches > 1 else max(total, 1))
+    return cut(ranges, keys, min(total // batches + largest, most_keys))
 
 
 def without_small_rest(keys: int, remaining: int) -> int:
