@@ -97,10 +97,11 @@ def test_a_node_that_was_taken_while_no_server_ran_is_taken_back(own_server: Ser
         opened = flood(sockets, port)
         assert alive(opened) >= CLIENTS + RESERVED_CONNECTIONS - 50, "the node is full"
         own_server.start()
+        restarted = "is restarted: its clients have taken all connections"
+        until(lambda: restarted in own_server.log(), "the node is not restarted")
         until(lambda: is_active(own_server, instance_id), "the API does not see the node")
     until(lambda: serves(own_server.client(), instance_id), "the node does not serve")
     assert present(cache(own_server.client(), instance_id), KEYS) == KEYS, "what was acknowledged is there"
-    assert "is restarted: its clients have taken all connections" in own_server.log()
 
 
 def test_a_client_changes_no_parameter_by_itself(client: Any, server: Server, instance_id: str) -> None:
