@@ -262,7 +262,7 @@ class OperationContext(msgspec.Struct, frozen=True):
         """The view of each of these nodes, by node id; None for a node that does not respond. Raises NodeBusy if a
         node is busy and all views are `needed`, or no other node has a view.
 
-        :param enough: ids of nodes. Others are hardly waited for once these have responded.
+        :param enough: ids of nodes. Once these have responded, others have a tenth of a second more.
         """
         topology = topology_of(instance.spec_code)
         peers = nodes if topology.is_cluster else await self.nodes(instance.id)

@@ -89,7 +89,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         :ivar small_share_without: from one that has none now.
     :ivar small_batches: usual number of keys in a small batch to a node that the task adds, and to another node, as far
         as they are known.
-    :ivar spared_keys: number of keys that the task moves from sources with clients.
+    :ivar keys_with_clients: number of keys that the task moves from sources with clients.
     """
 
     turns: int
@@ -98,7 +98,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     small_share: float = 1.0
     small_share_without: float = 0.0
     small_batches: Mapping[bool, float] = {}
-    spared_keys: int = 0
+    keys_with_clients: int = 0
 
 
 class Estimated(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,8 +132,8 @@ def move_specs(
 ) -> list[SubStepSpec]:
     """One sub-step for each move. Ranges of one source share a lane, because a node makes one snapshot at a time;
     sources work concurrently. `new_nodes` are the ids of nodes that the task adds."""
-    spared = sum(moved_keys(move, loads[move.source]) for move in moves if loads[move.source].clients)
-    host = replace(host, spared_keys=spared)
+    with_clients = [move for move in moves if loads[move.source].clients]
+    host = replace(host, keys_with_clients=sum(moved_keys(move, loads[move.source]) for move in with_clients))
     left = {node: float(load.used_memory) for node, load in loads.items()}
     specs = []
     for move in moves:
@@ -175,10 +175,10 @@ def _usual_batch_keys(load: NodeLoad, host: Host, *, is_new: bool) -> int:
 def _first_batch_keys(load: NodeLoad, host: Host) -> float:
     """The mean number of keys in a batch of the first task."""
     first = batch_keys(load, host.waits)
-    if host.waits != WaitModel() or host.spared_keys <= _FIRST_BATCHES * first:
+    if host.waits != WaitModel() or host.keys_with_clients <= _FIRST_BATCHES * first:
         return first
-    later = host.spared_keys - _FIRST_BATCHES * first
-    return host.spared_keys / (_FIRST_BATCHES + later / (_FIRST_GROWTH * first))
+    later = host.keys_with_clients - _FIRST_BATCHES * first
+    return host.keys_with_clients / (_FIRST_BATCHES + later / (_FIRST_GROWTH * first))
 
 
 def estimated(move: Move, load: NodeLoad, host: Host, left: float = 0.0, *, is_new: bool = False) -> Estimated:

@@ -40,18 +40,20 @@ class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
     batch_a_key: float = 0.0
 
     def work(self, keys: float) -> float:
-        """Return the work of the last so many keys of a range."""
+        """Return the work of this number of keys, the last ones of a range."""
         return keys * (self.key + self.deletion) + self._batches(keys) * self.batch_while(keys / 2)
 
     def batch_while(self, keys: float) -> float:
-        """Return the work of a batch while the source has so many keys of the range, apart from that of its keys."""
+        """Return the work of a batch, without that of its keys, while the source has this number of keys of the
+        range."""
         return self.batch + keys * self.batch_a_key
 
     def _batches(self, keys: float) -> float:
         """Return the expected number of batches."""
         if not self.keys:
             return 1.0
-        return max(keys / self.keys + 1 / 2 if self.sizes_vary else math.ceil(keys / self.keys), 1.0)
+        batches = keys / self.keys
+        return max(batches + 1 / 2 if self.sizes_vary else math.ceil(batches), 1.0)
 
 
 class RangeSize(msgspec.Struct, frozen=True, kw_only=True):
