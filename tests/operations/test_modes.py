@@ -7,7 +7,7 @@ from valkey.cluster import ValkeyCluster
 
 from caches import cache, load, operator_of, present, serves
 from cachewright.valkey.migration.node_settings import SETTINGS_OUTSIDE_MOVES
-from sdk_calls import created, ended, newest_task, show, spec
+from sdk_calls import created, ended, moves_of_ranges, newest_task, progress, show, spec
 from serving import Server, until
 from traffic import Traffic
 
@@ -117,6 +117,23 @@ def test_a_gentle_scale_changes_to_balanced_in_the_middle(scaling: Scaling) -> N
     assert ended(scaling.server.client(), scaling.instance_id, scaling.task_id).status == "SUCCESS"
     scaling.traffic.finish(scaling.caches)
     assert (scaling.traffic.losses, scaling.traffic.errors) == ([], 0)
+    scaling.require_whole()
+
+
+def test_no_node_rewrites_its_file_while_slots_move(scaling: Scaling) -> None:
+    """The first target has received its range, and the second one has not."""
+    client = scaling.server.client()
+
+    def statuses() -> list[str]:
+        moves = moves_of_ranges(progress(client, scaling.instance_id, scaling.task_id))
+        return [move.sub_step_status for move in moves]
+
+    until(lambda: statuses()[:1] == ["FINISH"], "the first range has not moved")
+    percentages = scaling.asked("CONFIG", "GET", "auto-aof-rewrite-percentage")
+    assert statuses() == ["FINISH", "EXECUTING"], "the last range moved too fast for this test"
+    assert [value for _, value in percentages] == [b"0"] * 3
+    assert ended(client, scaling.instance_id, scaling.task_id).status == "SUCCESS"
+    scaling.traffic.finish(scaling.caches)
     scaling.require_whole()
 
 

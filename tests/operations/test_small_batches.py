@@ -21,7 +21,7 @@ def test_shares_are_learned_for_each_instance_and_apart_for_sources_without_clie
         store_small_shares(connection, "a", migrations)
         assert load_small_shares(connection, "a") == {True: pytest.approx(0.3), False: 0.0}
         assert load_small_shares(connection, "b") == {True: 1.0, False: 0.0}
-        migrations.begin_batch_shares("a")
+        migrations.begin_task("a")
         migrations.batch_share("a", clients=True).record(50, small=True)
         store_small_shares(connection, "a", migrations)
         assert load_small_shares(connection, "a") == {True: pytest.approx(0.65), False: 0.0}
@@ -57,7 +57,7 @@ def test_sizes_are_learned_apart_for_targets_that_the_task_adds(database_url: st
             migrations.batch_share("a", clients=True).record_small_batch(keys, new_target=True)
         store_small_batches(connection, "a", migrations)
         assert load_small_batches(connection, "a") == {True: 20_000.0, False: 20_000.0}
-        migrations.begin_batch_shares("a")
+        migrations.begin_task("a")
         migrations.batch_share("a", clients=True).record_small_batch(40_000, new_target=True)
         migrations.batch_share("a", clients=False).record_small_batch(60_000, new_target=True)
         migrations.batch_share("a", clients=False).record_small_batch(7_000, new_target=False)

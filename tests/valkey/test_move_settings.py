@@ -68,4 +68,8 @@ async def test_a_paused_move_resets_the_settings_of_its_nodes(
     await Mover(move).ensure(lambda transfer: None)
     during = {"hz": "100", "auto-aof-rewrite-percentage": "0"}
     assert control.before == control.after == [during, during]
+    after = {"hz": "10", "auto-aof-rewrite-percentage": "0"}
+    assert [settings(node) for node in pair] == [after, after]
+    for node in pair:
+        await node_settings.reset(node, OPEN)
     assert [settings(node) for node in pair] == [node_settings.SETTINGS_OUTSIDE_MOVES] * 2

@@ -12,6 +12,7 @@ from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.slot_moves.equal_nodes import Follower, joined_in
 from cachewright.operations.slot_moves.failover_delay import delayed_failover
 from cachewright.operations.slot_moves.move_hazards import watch_hazards
+from cachewright.operations.slot_moves.rewrites import allowed_after_last_move
 from cachewright.operations.slot_moves.silent_nodes import SilentNodes
 from cachewright.tasks.operation import CANCELLED, ActionFailed, StepContext
 from cachewright.valkey.migration.failure import MigrationFailed
@@ -123,6 +124,7 @@ async def _move(
     follower = Follower(source=source, target=target, old_primaries=old_primaries, access=access)
     try:
         async with (
+            allowed_after_last_move(step, context.migrations, nodes, access),
             watch_hazards(context, step, arguments.slot_range, (source, target), access),
             delayed_failover((source, target), nodes, access, context.host),
             follower.following(),

@@ -139,7 +139,7 @@ class Resize(Operation[ResizeRequest, ResizeParams]):
         await asyncio.gather(*(jobs.cancel_exports(node, access) for node in nodes))
         await _complete_open_slots(context, nodes, views, access)
         draft = await self._draft(context, task)
-        context.migrations.begin_batch_shares(task.instance_id)
+        context.migrations.begin_task(task.instance_id)
         await asyncio.to_thread(added_nodes.store, context, task, draft.added)
         return draft.steps
 

@@ -65,12 +65,10 @@ class BatchMover:
         """Follow the batches that are in progress. Return whether there were any."""
         in_progress = [job for job in await self._own_jobs() if not job.ended]
         if in_progress:
-            mode, names = self._move.control.mode(), {job.name for job in in_progress}
-            self._running.progress.expect_batches(large_batch_keys(mode), small=False)
-            if await self._has_no_clients(mode):
-                await self._follow_large(names, self._batches(await self._not_in(in_progress), large_batch_keys(mode)))
-            else:
-                await self._follow(names)
+            keys = self._sizer.large_batch(self._move.control.mode())
+            self._running.progress.expect_batches(keys, small=False)
+            others = self._batches(await self._not_in(in_progress), keys)
+            await self._follow_large({job.name for job in in_progress}, others, keys)
         return bool(in_progress)
 
     async def move_large(self, remaining: Sequence[SlotRange]) -> None:
@@ -78,16 +76,11 @@ class BatchMover:
         if self._checks_often:
             await check_often(False, self._running.source, self._running.target)
             self._checks_often = False
-        mode = self._move.control.mode()
-        keys = self._sizer.large_batch(mode)
+        keys = self._sizer.large_batch(self._move.control.mode())
         first, *others = self._batches(remaining, keys)
         self._running.progress.expect_batches(keys, small=False)
         async with self._state.targets.turn(self._move.target.id, "batches"):
-            names = await self._start([first])
-            if keys < large_batch_keys(mode) and others:
-                await self._follow(names)
-            else:
-                await self._follow_large(names, others)
+            await self._follow_large(await self._start([first]), others, keys)
 
     async def move_small(self, remaining: Sequence[SlotRange], most_keys: int | None = None) -> None:
         """Move one batch that keeps the waits of clients short, and learn from them. `most_keys` limits it further."""
@@ -140,11 +133,14 @@ class BatchMover:
         await start_jobs(self._running.source, batches, self._move.target.id)
         return {job.name for job in await self._own_jobs()} - before
 
-    async def _follow_large(self, names: set[str], batches: Sequence[SlotRange]) -> None:
+    async def _follow_large(self, names: set[str], batches: Sequence[SlotRange], keys: int) -> None:
         """Follow jobs and the other `batches` of the range, and start the following range after them. Batches that have
-        to wait, because of clients or a new setting, are left."""
+        to wait, because of clients, a new setting or a failure, are left.
+
+        :param keys: most keys of a batch. After a failure it is small, and each batch is followed alone.
+        """
         mode, left = self._move.control.mode(), deque(batches)
-        continues = True
+        continues = not left or keys == large_batch_keys(mode)
 
         async def start_next() -> Set[str]:
             nonlocal continues
@@ -211,7 +207,7 @@ class BatchMover:
         self._started_following, self._following_mode = following, self._move.control.mode()
         remaining = await self._running.remaining(following.part)
         counts = await count_keys(source, slots_of(remaining))
-        keys = large_batch_keys(self._following_mode)
+        keys = self._sizer.large_batch(self._following_mode)
         with suppress(NodeRefused):
             await start_jobs(source, large_batches(remaining, counts, keys)[:1], following.target.id)
         started = {job.name for job in await self._jobs_of(following.target.id, following.part) if not job.ended}

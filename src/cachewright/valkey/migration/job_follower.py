@@ -41,7 +41,6 @@ _NOISE_BYTES = 64 * 1024
 """Growth of the byte counter that does not count as progress, because the counter includes the cluster bus."""
 
 _WAITS_FOR_CHILD = "waiting-to-snapshot"
-_AFTER_SNAPSHOT_BEGAN = {"snapshotting", "replicating", "waiting-to-pause", "failover-paused", "failover-granted"}
 _CHILD_SECONDS = 0.5
 """Time without progress after which the source is queried for its child process. Every snapshot waits for a tenth of a
 second, so it is longer than that."""
@@ -205,7 +204,7 @@ class JobFollower:
         states = sorted(job.state for job in current)
         clock.note((transfer.keys, transfer.bytes // _NOISE_BYTES, *states))
         status = None
-        if clock.unchanged_seconds > _CHILD_SECONDS and _waits_for_child(set(states)):
+        if clock.unchanged_seconds > _CHILD_SECONDS and _wait_for_child(current):
             status = await child_status(self._nodes[0], self._source)
         if status:
             self._begin_wait(str(status), cause=status.cause, seconds=clock.unchanged_seconds)
@@ -298,8 +297,9 @@ def _awaits_snapshot(job: Job) -> bool:
     return job.operation == "EXPORT" and job.awaits_snapshot
 
 
-def _waits_for_child(states: Set[str]) -> bool:
-    return _WAITS_FOR_CHILD in states and not states & _AFTER_SNAPSHOT_BEGAN
+def _wait_for_child(current: Sequence[Job]) -> bool:
+    active = [job for job in current if not job.ended]
+    return all(job.awaits_snapshot for job in active) and any(job.state == _WAITS_FOR_CHILD for job in active)
 
 
 def _pause(transfer: Transfer, since_start: float) -> float:

@@ -1,8 +1,9 @@
 """Settings of a source and a target for the time of a move.
 
 A node checks its migrations `hz` times a second. At the default of 10, writes wait up to a tenth of a second for a
-handover. A rewrite of the append-only file in the middle of a move forks the node and holds up the migration. Valkey
-starts the rewrite by itself once the default percentage is back. See docs/decisions/0044.
+handover. A rewrite of the append-only file in the middle of a move forks the node and holds up the migration. It stays
+off after the move, because other nodes may still move slots: `reset` ends it. Valkey starts the rewrite by itself once
+the default percentage is back. See docs/decisions/0044 and 0106.
 
 A restart of a node resets these settings. If the server is killed in the middle of a move, the task that continues
 after its next start resets them; the supervision of parameters resets them on nodes that no task moves slots of.
@@ -23,21 +24,22 @@ SETTINGS_OUTSIDE_MOVES: Mapping[str, str] = {"hz": "10", "auto-aof-rewrite-perce
 
 _HZ, _SHORT_HZ = 100, 500
 _DURING: Mapping[str, str] = {"hz": str(_HZ), "auto-aof-rewrite-percentage": "0"}
+_AFTER: Mapping[str, str] = {"hz": SETTINGS_OUTSIDE_MOVES["hz"]}
 
 _LONG_PAUSE_SECONDS = 3.0
 """Time after which a pause of a move resets the settings."""
 
 
 class MoveSettings:
-    """Settings of the nodes of this host. A node may be the target of several moves; the last one resets it."""
+    """Settings of the nodes of this host. A node may be the target of several moves."""
 
     def __init__(self) -> None:
         self._moves: Counter[str] = Counter()
 
     @asynccontextmanager
     async def during_move(self, *nodes: tuple[Node, Valkey]) -> AsyncIterator[None]:
-        """Change the settings of the nodes, and reset them at the end of the `with` block. Nodes that do not answer
-        then are ignored: a restart resets them."""
+        """Change the settings of the nodes. After the last move of a node, it checks its migrations as usual again, and
+        still starts no rewrite. Nodes that do not answer then are ignored: a restart resets them."""
         self._moves.update(node.id for node, _ in nodes)
         try:
             await asyncio.gather(*(config_set(client, _DURING) for _, client in nodes))
@@ -48,7 +50,7 @@ class MoveSettings:
                 if not self._moves[node.id]:
                     del self._moves[node.id]
                     with suppress(*NODE_GONE, NodeRefused):
-                        await config_set(client, SETTINGS_OUTSIDE_MOVES)
+                        await config_set(client, _AFTER)
 
     @asynccontextmanager
     async def during_pause(self, access: Access, *nodes: tuple[Node, Valkey]) -> AsyncIterator[None]:
@@ -87,7 +89,7 @@ async def check_often(short: bool, *clients: Valkey) -> None:
 
 
 async def reset(node: Node, access: Access) -> None:
-    """Reset the settings of a node after its moves. Ignores a node that does not answer or refuses."""
+    """Reset all settings of a node after its moves. Ignores a node that does not answer or refuses."""
     with suppress(*NODE_GONE, NodeRefused):
         async with connect(node, access) as client:
             await config_set(client, SETTINGS_OUTSIDE_MOVES)

@@ -1,6 +1,7 @@
 """State that the slot migrations of a host share, and that successive moves of a source share."""
 
 import asyncio
+from collections import defaultdict
 
 from cachewright.valkey.migration.batch_size import BatchSizer
 from cachewright.valkey.migration.latency_probe import LatencyProbes
@@ -25,6 +26,7 @@ class MigrationState:
     :ivar settings: settings of nodes for the time of a move.
     :ivar targets: turns of sources at their targets.
     :ivar large_slots: slots in which the last plan for an instance found large values, by instance.
+    :ivar ended_moves: ids of sub-steps whose moves have ended, by instance.
     :ivar suspects: keys of interrupted MIGRATE commands, by source.
     """
 
@@ -38,6 +40,7 @@ class MigrationState:
         self.settings = MoveSettings()
         self.targets = TargetLocks()
         self.large_slots: dict[str, frozenset[int]] = {}
+        self.ended_moves: defaultdict[str, set[str]] = defaultdict(set)
         self.suspects: dict[str, InterruptedKeys] = {}
         self._batch_sizers: dict[str, BatchSizer] = {}
         self._batch_shares: dict[tuple[str, bool], BatchShare] = {}
@@ -55,8 +58,9 @@ class MigrationState:
         when the plan was made."""
         return self._batch_shares.setdefault((instance_id, clients), BatchShare())
 
-    def begin_batch_shares(self, instance_id: str) -> None:
-        """Begin to count for a new task of the instance."""
+    def begin_task(self, instance_id: str) -> None:
+        """Forget what was counted for the last task of the instance."""
+        self.ended_moves.pop(instance_id, None)
         for clients in (True, False):
             self._batch_shares.pop((instance_id, clients), None)
 
