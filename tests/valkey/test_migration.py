@@ -199,6 +199,24 @@ async def test_bytes_count_although_the_range_ends_before_its_mover_looks_for_jo
     assert said[-1].bytes == pytest.approx(sent, rel=0.001)
 
 
+def test_ranges_in_progress_are_small_after_a_batch_was_too_large(cluster: BareCluster) -> None:
+    """The rest of the first range, whose first slots are moving, and the begin of the second one."""
+    source, target, after = cluster.nodes
+    with client_of(source) as client:
+        fill(client)
+        client.execute_command("CLUSTER MIGRATESLOTS", "SLOTSRANGE", 0, 99, "NODE", target.id)
+    moved = replace(a_move(source, target, after), control=Fastest())
+    most = 200
+    moved.state.batch_sizer(source.id, moved.size.bytes_per_key).limit(most)
+    asyncio.run(Mover(moved).ensure(lambda transfer: None))
+    with client_of(source) as client:
+        every = jobs_in(client.execute_command("CLUSTER GETSLOTMIGRATIONS"))
+    sizes = [sum(len(part) for part in job.ranges) * KEYS // SLOTS for job in reversed(every)]
+    limits = [most * 1.26**number + 1 for number in range(len(sizes))]
+    assert all(size <= limit for size, limit in zip(sizes, limits, strict=True)), sizes
+    assert exports(source) == {target.id, after.id}
+
+
 def test_the_target_tells_the_progress_while_the_source_does_not_answer(cluster: BareCluster) -> None:
     source, target, after = cluster.nodes
     paused: list[float] = []
