@@ -27,8 +27,11 @@ from cachewright.tasks.waits import limited_ms, waited_ms
 NOISE = 0.1
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
 
-_CHANGE_A_SECOND, _ONE_CHANGE_SECONDS = 0.3, 0.25
+_LARGEST_CHANGE, _ONE_CHANGE_SECONDS = 0.3, 0.25
 """Largest change of the shown end in a second, as a share of the duration, and the time for which one change counts."""
+
+_SHORT_SECONDS = 5.0
+"""Shorter tasks change as much in a second as one of this duration, so that an error is corrected before they end."""
 
 _LEAST_SPREAD_SECONDS = 0.15
 """Standard deviation of the end of a task that is almost over."""
@@ -86,14 +89,16 @@ def estimate(
 
 def settled(current: Estimate, before: float, passed: float, elapsed: float, *, worked: bool = True) -> Estimate:
     """Return the estimate to show. Its end differs from the one that was shown before by at most 30 % of the duration a
-    second. Counters increase in steps, so a large change may be temporary; a lasting one is shown within seconds.
+    second, and by more in tasks of less than 5 s. Counters increase in steps, so a large change may be temporary; a
+    lasting one is shown within seconds.
 
     :param before: remaining seconds that were shown `passed` seconds ago.
     :param worked: whether the task has worked since then, and not waited.
     :param elapsed: seconds since the begin of the task.
     """
     expected = max(before - passed, 0.0) if worked else before
-    change = _CHANGE_A_SECOND * min(passed, _ONE_CHANGE_SECONDS) * (elapsed + current.remaining_seconds)
+    duration = elapsed + current.remaining_seconds
+    change = _LARGEST_CHANGE * min(passed, _ONE_CHANGE_SECONDS) * max(duration, _SHORT_SECONDS)
     shown = min(max(current.remaining_seconds, expected - change), expected + change)
     return replace(current, remaining_seconds=shown, low=min(current.low, shown), high=max(current.high, shown))
 

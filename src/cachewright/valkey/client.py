@@ -92,15 +92,20 @@ class _Client(Valkey):
     require_claim: RequireClaim
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
+        cancellations = _cancellations()
         try:
             await self.initialize()  # connect first: between the check and the sending, nothing is waited for
             self.require_claim()
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # as in the library
+            reply = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # as in the library
         except (NodeRefused, NodeUnreachable) as error:
             text = _reply_text(error)
             if text is None:
                 raise
             raise refusal(self.node_id, text) from error
+        if _cancellations() > cancellations:
+            # The library has dropped it, in `asyncio.wait_for` of Python 3.11: it arrived as the command had been sent.
+            raise asyncio.CancelledError
+        return reply
 
 
 class _SecuredConnection(Connection):
@@ -113,6 +118,12 @@ class _SecuredConnection(Connection):
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         return {**super()._connection_arguments(), **self._secured}
+
+
+def _cancellations() -> int:
+    """Return how often the present task was cancelled."""
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 def _reply_text(error: Exception) -> str | None:
