@@ -146,12 +146,13 @@ def test_a_change_of_the_mode_applies_to_a_range_that_was_queued(
     body = {"spec_code": spec(3), "new_capacity": 3, "migration_mode": "fastest"}
 
     def changed(task_id: str) -> bool:
-        """Whether the mode was changed before the second range had begun."""
+        """Whether the mode was changed while both ranges moved, the second one ahead of its turn."""
         if len(exports(asked)) != 2:
             return False
         path = f"instances/{instance_id}/tasks/{task_id}/control"
         is_accepted = server.call("PUT", path, {"mode": "balanced"})[0] == 200
-        return is_accepted and moves(client, instance_id, task_id)[1].sub_step_status == "WAITING"
+        second = moves(client, instance_id, task_id)[1]
+        return is_accepted and second.sub_step_status == "WAITING" and len(exports(asked)) == 2
 
     for _ in range(10):
         before = successes(asked)
