@@ -36,7 +36,7 @@ _SHORT_SECONDS = 5.0
 _LEAST_SPREAD_SECONDS = 0.15
 """Standard deviation of the end of a task that is almost over."""
 
-_Z_LOW, _Z_HIGH = 0.9, 1.2
+_Z_LOW, _Z_HIGH = 0.8, 1.05
 """Standard deviations from the estimate to the 10th and to the 90th percentile: more tasks end late than early."""
 
 
