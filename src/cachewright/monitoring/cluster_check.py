@@ -206,6 +206,12 @@ class ClusterCheck:
         the answers, because a task may have added or removed nodes. None if the instance was deleted."""
         answers = await _ask_all(subject)
         findings = _compare(subject, answers)
+        if findings.foreign:  # or a task has added them since the record was read, and removes them again
+            renewed = await self._read_again(subject.instance_id)
+            if renewed is None:
+                return None
+            subject, answers = renewed, await _ask_all(renewed)
+            findings = _compare(subject, answers)
         if not findings.faults and not findings.forgetful:
             return subject, answers, findings
         again = await self._read_again(subject.instance_id)
