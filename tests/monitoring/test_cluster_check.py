@@ -35,7 +35,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 async def test_a_member_that_was_added_and_removed_since_the_last_reading_is_not_foreign(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, questions: int, faults: set[str]
 ) -> None:
-    """`questions`: the node knows the member when it is asked for the first so many times."""
+    """`questions` is the number of answers in which the node lists the member; later answers do not list it."""
     node, settings = nowhere(), Settings(data_dir=tmp_path)
     with database.write() as connection:
         instances.add(connection, an_instance())

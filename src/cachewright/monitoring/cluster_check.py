@@ -206,7 +206,7 @@ class ClusterCheck:
         the answers, because a task may have added or removed nodes. None if the instance was deleted."""
         answers = await _ask_all(subject)
         findings = _compare(subject, answers)
-        if findings.foreign:  # or a task has added them since the record was read, and removes them again
+        if findings.foreign:  # perhaps nodes that a task has added since the record was read, and has removed again
             renewed = await self._read_again(subject.instance_id)
             if renewed is None:
                 return None

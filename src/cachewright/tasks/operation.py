@@ -80,11 +80,16 @@ class StepContext:
         return self._recorder.sub_step(self._id)
 
     @property
+    def beside(self) -> tuple[SubStep, ...]:
+        """All sub-steps of the same step, with this one."""
+        own = self.sub_step
+        return next(step.sub_steps for step in self.task.steps if own in step.sub_steps)
+
+    @property
     def following(self) -> SubStep | None:
         """The next sub-step of the same lane."""
         own = self.sub_step
-        step = next(step for step in self.task.steps if own in step.sub_steps)
-        lane = [sub for sub in step.sub_steps if sub.work.lane == own.work.lane]
+        lane = [sub for sub in self.beside if sub.work.lane == own.work.lane]
         return next(iter(lane[lane.index(own) + 1 :]), None)
 
     def measure(

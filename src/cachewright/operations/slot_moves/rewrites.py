@@ -27,16 +27,11 @@ async def allowed_after_last_move(
         yield
     finally:
         ended.add(own.id)
-        if all(has_ended(move, ended) for move in _moves_beside(own, step)):
+        moves = [sub_step for sub_step in step.beside if sub_step.action == own.action]
+        if all(_has_ended(move, ended) for move in moves):
             await asyncio.gather(*(reset(node, access) for node in nodes if node.should_run))
 
 
-def has_ended(move: SubStep, ended: Collection[str]) -> bool:
+def _has_ended(move: SubStep, ended: Collection[str]) -> bool:
     """Whether a move has ended. Those in `ended` have, although it is not recorded yet."""
     return move.id in ended or move.status in {"FINISH", "FAILED"}
-
-
-def _moves_beside(own: SubStep, step: StepContext) -> list[SubStep]:
-    """Return all moves of the step, with this one."""
-    beside = next(each.sub_steps for each in step.task.steps if own.id in {sub.id for sub in each.sub_steps})
-    return [sub_step for sub_step in beside if sub_step.action == own.action]
