@@ -46,6 +46,17 @@ def test_a_cluster_starts_with_its_slots_shared_among_the_primaries() -> None:
     assert len(bounds) == 3
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_node_that_joins_knows_the_cluster_unless_the_file_of_a_member_is_damaged(is_damaged: bool) -> None:
+    old, new = layout.new_nodes(SETTINGS, "i", CLUSTER)[:2]
+    known = f"{old.id} 127.0.0.1:1@2,,tls-port=0,shard-id={old.id} myself,master - 0 0 1 connected 0-16383\n"
+    epochs = "vars currentEpoch 3 lastVoteEpoch 0\n"
+    topology = topology_of(CLUSTER.spec_code)
+    first = topology.first_files(new, [old, new], founding=False, known=known + ("" if is_damaged else epochs))
+    assert (f"{old.id} 127.0.0.1:1@2" in first["nodes.conf"]) is not is_damaged
+    assert f"{new.id} {new.host}" in first["nodes.conf"]
+
+
 @pytest.mark.parametrize("host_name", ["local", "h2"])
 def test_a_node_of_each_host_gets_replicas(host_name: str) -> None:
     (node,) = layout.new_nodes(SETTINGS, "i", SINGLE)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachewright.valkey.membership_file import as_member, as_replica, only_member
+from cachewright.valkey.membership_file import as_member, as_replica, only_member, with_members
 from cachewright.valkey.topology import parse_view
 
 PRIMARY, BROKEN, OTHER = "a" * 40, "b" * 40, "c" * 40
@@ -59,3 +59,27 @@ def test_the_only_member_owns_every_slot() -> None:
     view = parse_view(made.split("\n")[0], INFO)
     assert view.is_whole
     assert view.own_id == BROKEN
+
+
+def test_a_new_node_knows_the_members_before_they_know_it() -> None:
+    new, handshake, foreign = "d" * 40, "e" * 40, "f" * 40
+    own = f"{new} 127.0.0.1:7@8,,tls-port=0,shard-id=u myself,slave {'9' * 40} 0 0 0 connected\n"
+    own += "vars currentEpoch 0 lastVoteEpoch 0\n"
+    lines = [
+        f"{other} 127.0.0.1:9@10 {flags} - 0 0 0 connected\n"
+        for other, flags in ((handshake, "handshake"), (foreign, "master"))
+    ]
+    made = with_members(own, "".join([*lines, text("slave")]), [PRIMARY, BROKEN, OTHER, handshake])
+    view = parse_view("\n".join(line for line in made.split("\n") if not line.startswith("vars")), INFO)
+    assert view.own_id == new
+    assert view.members.keys() == {new, PRIMARY, BROKEN, OTHER}
+    assert view.is_whole
+    assert view.members[PRIMARY].flags == {"master"}
+    assert not view.members[PRIMARY].migrating
+    assert made.endswith("vars currentEpoch 7 lastVoteEpoch 7\n")
+
+
+@pytest.mark.parametrize("known", ["", "garbage", f"{PRIMARY} 127.0.0.1:1@2 master - 0 0 5 connected 0-16383\n"])
+def test_a_damaged_file_of_a_member_is_noticed(known: str) -> None:
+    with pytest.raises(ValueError, match=r"too short|epoch"):
+        with_members(only_member(BROKEN, "127.0.0.1:3@4"), known, [PRIMARY])

@@ -21,7 +21,7 @@ from cachewright.model.tasks import Step, Task
 from cachewright.operations import client_firewall, move_single
 from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.checks import CheckStatus, check_status
-from cachewright.operations.actions.cluster import JoinCluster, join_cluster
+from cachewright.operations.actions.cluster import JoinCluster, join_cluster, join_work
 from cachewright.operations.actions.moves import (
     MoveNode,
     move_node,
@@ -52,7 +52,6 @@ from cachewright.valkey.client import NODE_GONE, NodeRefused
 
 _CHECK_SECONDS = 0.05
 _PROMOTION_SECONDS = 10.0
-_JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _REMOVE_SECONDS = 0.5
 _BYTES_PER_SECOND = 50e6
 LOST_CAUSES: frozenset[MoveCause] = frozenset({"silent_host", "lost_host"})
@@ -205,8 +204,7 @@ async def _steps(
     excluded = CheckStatus((*new, *plan.silent))
     check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), excluded)
     after = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(plan.silent))
-    total = len(plan.staying) + len(new)
-    joining = effort("join", unit="nodes", total=total, seconds=_JOIN_SECONDS + _JOIN_SECONDS_A_NODE * total)
+    joining = join_work(len(new), len(plan.staying))
     joins = join_cluster.sub_step("Cluster join.", joining, JoinCluster(new, plan.silent))
     topology = topology_of(instance.spec_code)
     watching = watch_steps() if topology.has_sentinel else []

@@ -9,10 +9,10 @@ from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.topologies.topology import Steps, start_node
 from cachewright.valkey.access import Access
 from cachewright.valkey.config import LISTENER, LISTENER_CONF, Setting, closed_at_start, cluster_settings, nodes_conf
+from cachewright.valkey.membership_file import NODES_CONF, with_members
 from cachewright.valkey.slots import even_split
 from cachewright.valkey.topology import View, ask_view
 
-NODES_CONF = "nodes.conf"
 _FORM_SECONDS, _FORM_SECONDS_A_NODE = 0.2, 0.06
 
 
@@ -38,11 +38,14 @@ class Cluster:
     def start_files(self) -> Mapping[str, str]:
         return {LISTENER: LISTENER_CONF}
 
-    def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
-        """Give each founding primary an equal part of the slots and its own epoch."""
+    def first_files(
+        self, node: Node, nodes: Sequence[Node], *, founding: bool, known: str | None = None
+    ) -> Mapping[str, str]:
+        """Give each founding primary an equal part of the slots and its own epoch. A node that joins later knows the
+        members from its first start."""
         founders = [other.id for other in nodes if other.role == "primary"]
         if not founding or node.id not in founders:
-            return {NODES_CONF: nodes_conf(node)}
+            return {NODES_CONF: _joining(node, nodes, known)}
         return {NODES_CONF: nodes_conf(node, founders.index(node.id) + 1, even_split(founders)[node.id])}
 
     async def view(self, node: Node, peers: Sequence[Node], access: Access, answer_seconds: float) -> View:
@@ -64,3 +67,13 @@ class Cluster:
 
     def dissolution(self, nodes: Sequence[Node]) -> Steps:
         return {}
+
+
+def _joining(node: Node, nodes: Sequence[Node], known: str | None) -> str:
+    """The nodes.conf of a node that joins. Without a readable one of a member it knows nobody until it is introduced,
+    which takes longer."""
+    own = nodes_conf(node)
+    try:
+        return with_members(own, known or "", [other.id for other in nodes if other.id != node.id])
+    except ValueError:
+        return own

@@ -40,7 +40,9 @@ class Ha:
     def start_files(self) -> Mapping[str, str]:
         return {LISTENER: LISTENER_CONF}
 
-    def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
+    def first_files(
+        self, node: Node, nodes: Sequence[Node], *, founding: bool, known: str | None = None
+    ) -> Mapping[str, str]:
         return {}
 
     async def view(self, node: Node, peers: Sequence[Node], access: Access, answer_seconds: float) -> View:

@@ -46,11 +46,14 @@ class Topology(Protocol):
     def start_files(self) -> Mapping[str, str]:
         """Return the files, by name, that the node needs at every start in addition to valkey.conf."""
 
-    def first_files(self, node: Node, nodes: Sequence[Node], *, founding: bool) -> Mapping[str, str]:
+    def first_files(
+        self, node: Node, nodes: Sequence[Node], *, founding: bool, known: str | None = None
+    ) -> Mapping[str, str]:
         """Return the files, by name, that the node needs before its first start. Valkey overwrites them afterwards.
 
         :param nodes: all nodes of the instance.
         :param founding: whether the instance is created with this node.
+        :param known: the nodes.conf of a member that knows the whole cluster; None if there is none.
         """
 
     async def view(self, node: Node, peers: Sequence[Node], access: Access, answer_seconds: float) -> View:

@@ -61,8 +61,7 @@ async def introduce(nodes: Sequence[Node], new: Sequence[Node], access: Access) 
                 if view is None or other.id not in view.members:
                     await _meet(client, other)
 
-    later = ([other for other in nodes[place + 1 :] if other in new] for place in range(len(nodes)))
-    await asyncio.gather(*(introduce_to(node, others) for node, others in zip(nodes, later, strict=True)))
+    await asyncio.gather(*(introduce_to(node, [other for other in new if other.id != node.id]) for node in nodes))
 
 
 async def announce_slots(nodes: Sequence[Node], access: Access, announced: set[tuple[str, str]]) -> list[Node]:

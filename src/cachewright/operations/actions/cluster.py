@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 
 from cachewright.model.instances import Node
+from cachewright.model.tasks import Work
 from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.slot_moves.equal_nodes import copy_libraries
 from cachewright.tasks.operation import StepContext
+from cachewright.tasks.plan import effort
 from cachewright.topologies import CLUSTER
 from cachewright.topologies.topology import Topology
 from cachewright.valkey import cluster_membership
@@ -20,6 +22,7 @@ from cachewright.valkey.node_control import is_in_sync
 from cachewright.valkey.topology import knows_client_ports, primaries
 
 _POLL_SECONDS = 0.02
+_JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.1, 0.007
 
 
 class FormCluster(msgspec.Struct, frozen=True):
@@ -76,6 +79,12 @@ async def join_cluster(context: OperationContext, step: StepContext, arguments: 
     await _attach_replicas(new, access)
     shards = {node.shard for node in old}
     await _open(context, step, [node for node in members if node in old or node.shard not in shards], members)
+
+
+def join_work(joining: int, members: int) -> Work:
+    """The effort of `join_cluster`, for this number of new nodes and of other members."""
+    total = joining + members
+    return effort("join", unit="nodes", total=total, seconds=_JOIN_SECONDS + _JOIN_SECONDS_A_NODE * total)
 
 
 async def is_settled(topology: Topology, node: Node, nodes: Sequence[Node], access: Access) -> bool:

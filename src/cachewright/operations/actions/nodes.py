@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 import sqlalchemy as sa
@@ -29,6 +30,7 @@ from cachewright.valkey import cluster_membership, node_control
 from cachewright.valkey.access import can_close_all_ports
 from cachewright.valkey.client import NODE_GONE, NodeBusy, NodeRefused
 from cachewright.valkey.config import LISTENER_CONF
+from cachewright.valkey.membership_file import NODES_CONF
 from cachewright.valkey.topology import View
 from cachewright.valkey.users import NO_USERS, ensure_users, users_of
 
@@ -281,9 +283,25 @@ async def _write_files(context: OperationContext, instance: Instance, node: Node
     """Write the node's files. Those that belong to Valkey after the first start are written if they are missing, and
     valkey.conf comes last: a node that has it can be started."""
     nodes = await context.nodes(instance.id)
-    first = topology_of(instance.spec_code).first_files(node, nodes, founding=founding)
+    known = None if founding else await _known_members(context, instance, node, nodes)
+    first = topology_of(instance.spec_code).first_files(node, nodes, founding=founding, known=known)
     missing = {name: text for name, text in first.items() if not await context.host.has_file(node.id, name)}
     await context.host.write_files(node.id, missing | await context.files(instance, node))
+
+
+async def _known_members(
+    context: OperationContext, instance: Instance, node: Node, nodes: Sequence[Node]
+) -> str | None:
+    """The nodes.conf of a member of the cluster that a node joins; None if no member that answers knows the whole
+    cluster. Members that take long are not waited for."""
+    others = [other for other in nodes if other.id != node.id]
+    if not topology_of(instance.spec_code).is_cluster or not others:
+        return None
+    for other_id, view in (await context.views(instance, others)).items():
+        if view and not cluster_membership.fault(view):
+            with suppress(HostSilent):
+                return await context.host.read_file(other_id, NODES_CONF)
+    return None
 
 
 async def wait_until_answering(context: OperationContext, instance: Instance, node: Node) -> Node:

@@ -7,7 +7,7 @@ from cachewright.model.tasks import Step
 from cachewright.operations.actions.action import NoArguments, NodeArguments
 from cachewright.operations.actions.checks import CheckResources, CheckStatus, check_resources, check_status
 from cachewright.operations.actions.child_processes import WaitForChild, wait_for_child
-from cachewright.operations.actions.cluster import JoinCluster, join_cluster
+from cachewright.operations.actions.cluster import JoinCluster, join_cluster, join_work
 from cachewright.operations.actions.instance_type import (
     ChangeType,
     become_ha,
@@ -31,7 +31,6 @@ _CHECK_SECONDS = 0.02
 _WATCH_SECONDS, _UNWATCH_SECONDS = 2.0, 0.4
 _LEAVE_SECONDS = 5.0
 """Time in which active clients leave the former port of a node."""
-_JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.15, 0.03
 _RELEASE_SECONDS, _RELEASE_SECONDS_A_BYTE = 0.03, 0.5e-9
 _RELEASE_WITHOUT_CLIENTS = f"{release_node.name}: without clients"
 _DRAIN_SECONDS = 0.04
@@ -121,9 +120,8 @@ def _check_status(added: Sequence[Node]) -> SubStepSpec:
 def _join(added: Sequence[Node], kept: int) -> list[SubStepSpec]:
     if not added:
         return []
-    total = kept + len(added)
-    work = effort("join", unit="nodes", total=total, seconds=_JOIN_SECONDS + _JOIN_SECONDS_A_NODE * total)
-    return [join_cluster.sub_step("Cluster join.", work, JoinCluster(tuple(node.id for node in added)))]
+    arguments = JoinCluster(tuple(node.id for node in added))
+    return [join_cluster.sub_step("Cluster join.", join_work(len(added), kept), arguments)]
 
 
 def _add_replicas(plan: ResizePlan, observed: Observation) -> list[SubStepSpec]:
