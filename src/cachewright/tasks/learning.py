@@ -37,7 +37,8 @@ _LARGEST_ERROR = math.log(4)
 """Largest error from which a single task teaches. Jobs that nobody followed, or keys that were gone, are no speed."""
 
 _TELLING_SECONDS = 0.3
-"""A rate that has worked for less time in a task teaches half as much or less."""
+"""A rate that is expected to work for less time in a task teaches half as much or less. The real time would give most
+weight to the few tasks in which something held up short work."""
 
 
 class Speed(msgspec.Struct, frozen=True):
@@ -128,8 +129,8 @@ def learn(connection: sa.Connection, task: Task) -> None:
         own = throughput.of_instance(rate, task.instance_id)
         known = throughput.load(connection, [rate, own])
         before, own_before = (_speed(known[name]) if name in known else None for name in (rate, own))
-        _put(connection, own, updated(own_before, observed, measure.real))
-        shared = updated(before, observed, measure.real, _SHARED_WEIGHT)
+        _put(connection, own, updated(own_before, observed, measure.passed))
+        shared = updated(before, observed, measure.passed, _SHARED_WEIGHT)
         if before is None:
             shared = replace(shared, deviation=_FRESH_DEVIATION)
         elif own_before:
@@ -142,8 +143,9 @@ def _put(connection: sa.Connection, name: str, speed: Speed) -> None:
 
 
 def updated(before: Speed | None, observed: float, seconds: float, weight: float = _OWN_WEIGHT) -> Speed:
-    """Return what is known after a measurement that took `seconds`. Pure.
+    """Return what is known after a measurement. Pure.
 
+    :param seconds: expected duration of what was measured.
     :param weight: of a long measurement against all earlier ones.
     """
     telling = seconds / (seconds + _TELLING_SECONDS)
