@@ -37,11 +37,16 @@ def test_the_copy_is_a_part_of_the_work() -> None:
     assert half.keys == KEYS // 2
 
 
-def test_what_follows_the_copy_has_no_counter_until_the_handover() -> None:
+def test_what_precedes_and_what_follows_the_copy_has_no_counter() -> None:
+    """Three quarters of the constant work of a batch precede its copy."""
     measured = progress(batch=KEYS * 0.5)
+    starting = measured.transfer(0, [job("waiting-to-snapshot")], 0)
+    assert (starting.share, starting.uncounted) == (0, pytest.approx(0.375 / 2))
+    begun = measured.transfer(0, [job("snapshotting")], 0)
+    assert (begun.share, begun.uncounted) == (pytest.approx(0.375 / 2), 0)
     copied = measured.transfer(KEYS, [job("replicating")], KEYS * 100)
-    assert copied.share == pytest.approx(0.5)
-    assert copied.uncounted == pytest.approx(0.5)
+    assert copied.share == pytest.approx((0.375 + 1) / 2)
+    assert copied.uncounted == pytest.approx((0.125 + DELETION) / 2)
     handed_over = measured.transfer(KEYS, [job("success")], KEYS * 100)
     assert handed_over.share == pytest.approx(1.0)
     assert handed_over.uncounted == 0
@@ -129,14 +134,29 @@ def test_the_effort_follows_the_batches_that_clients_allow() -> None:
     assert after.scale < large.scale  # type: ignore[operator]  # both are set
 
 
-def test_the_planned_share_of_small_batches_gives_way_to_the_measured_one() -> None:
+@pytest.mark.parametrize(
+    ("planned", "after_a_range"),
+    [
+        pytest.param(1.0, 0.2, id="clients that stayed so far may be gone"),
+        pytest.param(0.5, 0.25, id="clients that came and went will do so"),
+    ],
+)
+def test_the_planned_share_of_small_batches_gives_way_to_the_measured_one(planned: float, after_a_range: float) -> None:
     share = BatchShare()
     assert share.measured is None
-    assert share.expected(0.8, KEYS) == 0.8
+    assert share.expected(planned, KEYS) == planned
     share.record(KEYS, small=False)
-    assert share.expected(0.8, KEYS) == pytest.approx(0.16)
+    assert share.expected(planned, KEYS) == pytest.approx(after_a_range)
     share.record(KEYS, small=True)
     assert share.measured == 0.5
+
+
+def test_the_size_of_batches_returns_to_the_planned_one() -> None:
+    share = BatchShare()
+    for _ in range(30):
+        usual = share.usual_small_batch(1000, 3000)
+    assert usual == pytest.approx(1500, rel=0.01), "half as many batches as the last ones, half as many as planned"
+    assert BatchShare().usual_small_batch(1000, 0) == 1000, "no size was planned"
 
 
 def test_slots_that_an_earlier_attempt_has_moved_are_finished() -> None:

@@ -7,6 +7,7 @@ the work of keys to come is a mean of both, weighted by how many keys have moved
 
 import math
 from collections.abc import Mapping
+from statistics import harmonic_mean
 
 import msgspec
 
@@ -20,6 +21,11 @@ class LargeValues(msgspec.Struct, frozen=True, kw_only=True):
 
     bytes: float
     worth: float
+
+
+_START_SHARE = 0.75
+"""Share of the constant work of a batch that is done before its snapshot begins: the source begins it with the next
+tick of its cluster timer, which has ten a second. The rest is the handover."""
 
 
 class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +53,10 @@ class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
         """Return the work of a batch, without that of its keys, while the source has this number of keys of the
         range."""
         return self.batch + keys * self.batch_a_key
+
+    def start_while(self, keys: float) -> float:
+        """Return the part of `batch_while` before the batch's snapshot, the fork included."""
+        return _START_SHARE * self.batch + keys * self.batch_a_key
 
     def _batches(self, keys: float) -> float:
         """Return the expected number of batches."""
@@ -88,8 +98,9 @@ def mixed(keys: float, small: BatchCost, large: BatchCost, small_share: float) -
 _WEIGHT_OF_LAST = 0.25
 """Weight of the newest small batch in the expected size of those to come."""
 
-_PLANNED_WEIGHT = 0.25
-"""Weight of the plan's share of keys in small batches, in ranges."""
+_PLANNED_WEIGHT, _VARYING_WEIGHT = 0.25, 3.0
+"""Weight of the plan's share of keys in small batches, in ranges, and what is added for each unit of the variance of
+the share."""
 
 
 class BatchShare:
@@ -112,12 +123,12 @@ class BatchShare:
         return clients in self._seen
 
     def usual_small_batch(self, keys: int, planned: int) -> int:
-        """Record the size of a small batch. Return the expected size of those to come, a mean in which the planned size
-        counts as the first one and recent ones count most. The size follows the last fork of a source, whose duration
-        varies, so one batch alone tells little."""
+        """Record the size of a small batch. Return the expected size of those to come. It is halfway, by number of
+        batches, between the planned size and a mean in which the planned one counts as the first and recent ones count
+        most: the size follows the last forks and waits of a source, which vary, and returns to the usual one."""
         before = self._usual if self._usual is not None else planned or keys
         self._usual = before + _WEIGHT_OF_LAST * (keys - before)
-        return max(round(self._usual), 1)
+        return max(round(harmonic_mean([self._usual, planned or self._usual])), 1)
 
     def record_small_batch(self, keys: int, *, new_target: bool) -> None:
         """Record the size of a small batch, by whether the task has added its target."""
@@ -139,6 +150,7 @@ class BatchShare:
 
     def expected(self, planned: float, keys: int) -> float:
         """Return the expected share of keys to come. The plan's share counts as much as a quarter of this number of
-        keys: clients that are gone are usually gone for the next batches as well."""
-        weight = _PLANNED_WEIGHT * keys
+        keys: clients that are gone are usually gone for the next batches as well. It counts more where clients came and
+        went in earlier tasks."""
+        weight = (_PLANNED_WEIGHT + _VARYING_WEIGHT * planned * (1 - planned)) * keys
         return (planned * weight + self._small) / (weight + self._all) if weight + self._all else planned

@@ -1,7 +1,8 @@
 """Progress of a slot range, computed from the bytes that the source has sent and the keys on the target.
 
-A batch is copied, which counters show, and then handed over and deleted on the source, which no counter shows: the
-source does not respond meanwhile. Both are parts of the work. See docs/decisions/0003, 0006 and 0049 for the counters.
+A batch is started, which no counter shows, copied, which counters show, and then handed over and deleted on the source,
+which no counter shows: the source does not respond meanwhile. All are parts of the work. See docs/decisions/0003, 0006
+and 0049 for the counters.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -148,10 +149,16 @@ class TransferProgress:
         large = self._large_copied(current, transferred, of_keys)
         buffered = sum(job.remaining_repl_size for job in current) / max(self._size.bytes_per_key, 1.0)
         in_handover = self._in_handover(current, arrived, large_is_copied=large.present_is_done)
-        of_batch = batch.batch_while(max(self._expected_keys - handed_over - present / 2, 0.0))
+        left = max(self._expected_keys - handed_over - present / 2, 0.0)
+        of_batch, start = batch.batch_while(left), batch.start_while(left)
+        begun = sum(not job.awaits_snapshot for job in running)
+        if in_handover is not None:
+            uncounted = in_handover * batch.deletion + of_batch - start
+        else:
+            uncounted = start if running and not begun else 0.0
         return _Work(
-            done=self._finished + copied * batch.key + large.done,
-            uncounted=0.0 if in_handover is None else in_handover * batch.deletion + of_batch,
+            done=self._finished + begun * start + copied * batch.key + large.done,
+            uncounted=uncounted,
             total=self._finished
             + present * (batch.key + batch.deletion)
             + len(running) * of_batch
