@@ -212,6 +212,16 @@ def test_lanes_share_their_turns() -> None:
     assert estimate((step(*half),), 15_000).percent == 50
 
 
+def test_half_of_the_latency_of_a_start_passes_before_any_work() -> None:
+    lanes = [sub_step(lane, lane=lane, takes=10, turns=1, fixed=4, latency=4, evidence=10) for lane in "abc"]
+    state = {"status": "EXECUTING", "begin_time": 0}
+    begun = step(*(msgspec.structs.replace(one, **state) for one in lanes))
+    before = estimate((begun,), 0).remaining_seconds
+    assert before == pytest.approx(3 * 6)
+    assert estimate((begun,), 2_000).remaining_seconds == pytest.approx(before)
+    assert estimate((begun,), 4_000).remaining_seconds < before * 0.9
+
+
 def test_lanes_work_in_the_latency_of_others() -> None:
     short = [sub_step(lane, lane=lane, takes=10, turns=1, latency=6) for lane in "abc"]
     assert estimate((step(*short),), 0).remaining_seconds == pytest.approx(12)

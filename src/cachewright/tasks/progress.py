@@ -33,6 +33,9 @@ _LARGEST_CHANGE, _ONE_CHANGE_SECONDS = 0.3, 0.25
 _SHORT_SECONDS = 5.0
 """Shorter tasks change as much in a second as one of this duration, so that an error is corrected before they end."""
 
+_FIRST_LATENCY = 0.5
+"""Share of the latency of `Work.fixed` that passes before any work. The rest passes evenly with the work."""
+
 _LEAST_SPREAD_SECONDS = 0.15
 """Standard deviation of the end of a task that is almost over."""
 
@@ -181,9 +184,9 @@ class _Seen:
             scale = sub_step.scale if has_moved(sub_step) else scales.get(rate, 1.0)
             work = replace(work, seconds=work.fixed + (work.seconds - work.fixed) * scale)
             passed, left = _passed_and_left(sub_step, work, now, begun)
-            busy = max(1 - work.latency / work.seconds, 0.0) if work.seconds else 1.0
-            self.passed[rate][work.lane].add(passed, passed * busy)
-            self.left[rate][work.lane].add(left, left * busy)
+            busy = _busy(work, passed)
+            self.passed[rate][work.lane].add(passed, busy)
+            self.left[rate][work.lane].add(left, _busy(work, work.seconds) - busy if left else 0.0)
             limited = limited_ms(sub_step, now) if control and control.latency_ceiling_ms else 0
             real = worked_seconds(sub_step, now) + limited / 1000
             self.real[rate][work.lane].add(real, 0.0)
@@ -296,6 +299,13 @@ def _passed_and_left(sub_step: SubStep, work: Work, now: int, begun: float) -> t
         passed += work.fixed if is_ahead else min(max(worked_seconds(sub_step, now) - passed, 0.0), work.fixed)
     left = 0.0 if sub_step.status in {"FINISH", "FAILED"} else max(work.seconds - passed, 0.0)
     return passed, left
+
+
+def _busy(work: Work, passed: float) -> float:
+    """The part of passed planned seconds that used the processors."""
+    first = _FIRST_LATENCY * min(work.latency, work.fixed)
+    rest = work.seconds - first
+    return max(passed - first, 0.0) * max(1 - (work.latency - first) / rest, 0.0) if rest > 0 else 0.0
 
 
 def _measured(seen: Sequence[_Seen]) -> dict[str, Measured]:

@@ -36,6 +36,9 @@ _RELEASE_WITHOUT_CLIENTS = f"{release_node.name}: without clients"
 _DRAIN_SECONDS = 0.04
 _REMOVE_SECONDS = 0.3
 _CHILD_SECONDS_A_BYTE = 5e-9
+_CHILD_LATENCY = 0.7
+"""Share of a child process's time in which the moves of other sources are as fast as without it: it uses one processor,
+they use two, and it waits for the disk."""
 
 
 def steps(
@@ -152,8 +155,9 @@ def _wait_for_children(plan: ResizePlan, observed: Observation, before: float) -
         seconds = load.used_memory * _CHILD_SECONDS_A_BYTE * load.child.left
         if seconds > before:
             left = load.child.left * (1 - before / seconds)
-            rest = seconds - before  # a child process uses one of the two processors of a turn
-            work = effort(source, unit="keys", total=max(load.child.keys, 1), seconds=rest, latency=rest / 2)
+            rest = seconds - before
+            latency = _CHILD_LATENCY * rest
+            work = effort(source, unit="keys", total=max(load.child.keys, 1), seconds=rest, latency=latency)
             name = f"Child process. Node {source}"
             specs.append(wait_for_child.sub_step(name, work, WaitForChild(source, left)))
     return specs
