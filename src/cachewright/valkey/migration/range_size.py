@@ -98,9 +98,9 @@ def mixed(keys: float, small: BatchCost, large: BatchCost, small_share: float) -
 _WEIGHT_OF_LAST = 0.25
 """Weight of the newest small batch in the expected size of those to come."""
 
-_PLANNED_WEIGHT, _VARYING_WEIGHT = 0.25, 3.0
+_PLANNED_WEIGHT, _VARYING_WEIGHT = 0.25, 20.0
 """Weight of the plan's share of keys in small batches, in ranges, and what is added for each unit of the variance of
-the share."""
+the share. That is much, because all sources of a task move keys in the same moments, with or without clients."""
 
 
 class BatchShare:
