@@ -292,15 +292,14 @@ async def _write_files(context: OperationContext, instance: Instance, node: Node
 async def _known_members(
     context: OperationContext, instance: Instance, node: Node, nodes: Sequence[Node]
 ) -> str | None:
-    """The nodes.conf of a member of the cluster that a node joins; None if no member that answers knows the whole
-    cluster. Members that take long are not waited for."""
-    others = [other for other in nodes if other.id != node.id]
-    if not topology_of(instance.spec_code).is_cluster or not others:
+    """The nodes.conf of the first member that finds the cluster healthy which a node joins. None if there is none."""
+    if not topology_of(instance.spec_code).is_cluster:
         return None
-    for other_id, view in (await context.views(instance, others)).items():
+    for other in nodes:
+        view = None if other.id == node.id else (await context.views(instance, [other]))[other.id]
         if view and not cluster_membership.fault(view):
             with suppress(HostSilent):
-                return await context.host.read_file(other_id, NODES_CONF)
+                return await context.host.read_file(other.id, NODES_CONF)
     return None
 
 
