@@ -29,10 +29,10 @@ NAME = "Child process."
 
 
 def planned(
-    child: ChildStatus | None, *, megabytes: int, mode: MigrationMode = "balanced"
+    child: ChildStatus | None, *, megabytes: int, mode: MigrationMode = "balanced", shards: int = 2
 ) -> list[tuple[str, str, float]]:
-    """Action, lane and seconds of the sub-steps that move the data of a cluster that loses a shard."""
-    nodes, view = cluster(flavor(2, copies=1))
+    """Action, lane and seconds of the sub-steps that move the data of a cluster to one shard."""
+    nodes, view = cluster(flavor(shards, copies=1))
     seen = observation(nodes, view, keys_per_slot=1, clients=True)
     loads = {name: replace(load, child=child, used_memory=megabytes * MEGABYTE) for name, load in seen.loads.items()}
     seen = replace(seen, loads=loads, host=Host(turns=2, mode=mode))
@@ -51,6 +51,13 @@ def test_a_child_process_comes_before_the_moves_of_its_source() -> None:
     (_, _, whole), *_ = planned(replace(half, saved=0), megabytes=1000)
     assert whole > 1.9 * seconds
     assert {action for action, *_ in planned(None, megabytes=1000)} == {MOVE}
+
+
+def test_a_child_process_takes_longer_while_other_sources_work() -> None:
+    child = ChildStatus("a background save of node n", keys=1000, saved=0)
+    (_, _, alone), *_ = planned(child, megabytes=1000)
+    (_, _, beside_another), *_ = planned(child, megabytes=1000, shards=3)
+    assert beside_another > 1.3 * alone
 
 
 def test_a_child_process_that_ends_before_the_moves_is_no_work() -> None:

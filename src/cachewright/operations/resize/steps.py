@@ -35,7 +35,8 @@ _RELEASE_SECONDS, _RELEASE_SECONDS_A_BYTE = 0.03, 0.5e-9
 _RELEASE_WITHOUT_CLIENTS = f"{release_node.name}: without clients"
 _DRAIN_SECONDS = 0.04
 _REMOVE_SECONDS = 0.3
-_CHILD_SECONDS_A_BYTE = 5e-9
+_CHILD_SECONDS_A_BYTE, _LONE_CHILD_SECONDS_A_BYTE = 5e-9, 3.3e-9
+"""Seconds of a child process for each byte of its node's memory, while other sources work and without any."""
 _CHILD_LATENCY = 0.7
 """Share of a child process's time in which the moves of other sources are as fast as without it: it uses one processor,
 they use two, and it waits for the disk."""
@@ -148,11 +149,13 @@ def _wait_for_children(plan: ResizePlan, observed: Observation, before: float) -
     :param before: planned seconds of the steps before the moves, in which the child process works too.
     """
     specs = []
-    for source in dict.fromkeys(move.source for move in plan.moves):
+    sources = dict.fromkeys(move.source for move in plan.moves)
+    a_byte = _CHILD_SECONDS_A_BYTE if len(sources) > 1 else _LONE_CHILD_SECONDS_A_BYTE
+    for source in sources:
         load = observed.loads[source]
         if load.child is None or not needs_snapshot(load, observed.host):
             continue
-        seconds = load.used_memory * _CHILD_SECONDS_A_BYTE * load.child.left
+        seconds = load.used_memory * a_byte * load.child.left
         if seconds > before:
             left = load.child.left * (1 - before / seconds)
             rest = seconds - before
