@@ -70,8 +70,8 @@ class Cluster:
 
 
 def _joining(node: Node, nodes: Sequence[Node], known: str | None) -> str:
-    """The nodes.conf of a node that joins. Without a readable one of a member it knows nobody until it is introduced,
-    which takes longer."""
+    """Return the nodes.conf of a node that joins: with the members that `known` lists. If `known` is missing or
+    damaged, the node learns the members later, when they are introduced to it."""
     own = nodes_conf(node)
     try:
         return with_members(own, known or "", [other.id for other in nodes if other.id != node.id])

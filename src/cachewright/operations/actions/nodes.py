@@ -292,7 +292,7 @@ async def _write_files(context: OperationContext, instance: Instance, node: Node
 async def _known_members(
     context: OperationContext, instance: Instance, node: Node, nodes: Sequence[Node]
 ) -> str | None:
-    """The nodes.conf of the first member that finds the cluster healthy which a node joins. None if there is none."""
+    """Return the nodes.conf of the first other node in whose view the cluster is healthy, or None without one."""
     if not topology_of(instance.spec_code).is_cluster:
         return None
     for other in nodes:
