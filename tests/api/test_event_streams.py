@@ -2,15 +2,21 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from huaweicloudsdkdcs.v2 import DeleteSingleInstanceRequest
 
-from sdk_calls import create, created, ended, newest_task, resize, show
+from caches import cache, load
+from postgres_server import PostgresServer
+from sdk_calls import create, created, ended, held_in_migration, newest_task, resize, show
 from serving import Server, until
+from stream_readers import StreamReader
 
 
 @contextmanager
@@ -116,6 +122,35 @@ def test_a_stream_ends_when_the_server_is_told_to_stop(own_server: Server) -> No
         with suppress(httpx.RemoteProtocolError):
             list(stream)
     assert "Traceback" not in own_server.log()
+
+
+def test_streams_survive_a_restart_of_the_database(own_postgres: PostgresServer, tmp_path: Path) -> None:
+    """Longer than the two seconds between two checks of rights, which fail meanwhile."""
+    server = Server(tmp_path, environment={"CACHEWRIGHT_DATABASE_URL": own_postgres.new_database()})
+    server.start()
+    try:
+        client = server.client()
+        instance_id = created(client, 1)
+        load(cache(client, instance_id), 1000)
+        task_id = held_in_migration(server, client, instance_id, 2)
+        task = StreamReader(server, f"instances/{instance_id}/tasks/{task_id}/progress")
+        instance = StreamReader(server, f"instances/{instance_id}/state")
+        until(lambda: task.last == "progress" and instance.last == "state", "the streams begin")
+        own_postgres.stop()
+        time.sleep(3)
+        assert server.call("GET", f"instances/{instance_id}")[0] == 503
+        own_postgres.start()
+        until(lambda: server.call("GET", f"instances/{instance_id}")[0] == 200, "the server finds its database again")
+        assert server.call("PUT", f"instances/{instance_id}/tasks/{task_id}/control", {"state": "running"})[0] == 200
+        assert ended(client, instance_id, task_id).status == "SUCCESS"
+        task.join()
+        assert task.last == "end"
+        assert task.percents == sorted(task.percents)
+        client.delete_single_instance(DeleteSingleInstanceRequest(instance_id=instance_id))
+        instance.join()
+        assert instance.last == "end"
+    finally:
+        server.clean_up()
 
 
 def test_a_client_that_goes_away_leaves_no_trace_in_the_log(own_server: Server) -> None:

@@ -8,13 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 from huaweicloudsdkcore.exceptions.exceptions import SdkException
@@ -26,6 +23,7 @@ from caches import cache, load, present
 from postgres_server import PostgresServer
 from sdk_calls import created, ended, held_in_migration, progress, show
 from serving import Server, until
+from stream_readers import StreamReader
 
 VARIABLE = "CACHEWRIGHT_DATABASE_URL"
 KEYS = 10_000
@@ -82,26 +80,6 @@ def installation(own_postgres: PostgresServer, tmp_path: Path) -> Iterator[Insta
         made.clean_up()
 
 
-class Follower(threading.Thread):
-    """Reads the event stream of a task from a server, until it or the server ends."""
-
-    def __init__(self, server: Server, path: str) -> None:
-        super().__init__(daemon=True)
-        self._request = server.signed("GET", path, Accept="text/event-stream")
-        self.percents: list[int] = []
-        self.last = ""
-        self.start()
-
-    def run(self) -> None:
-        with suppress(httpx.RemoteProtocolError), httpx.Client(timeout=60) as http:
-            for line in http.send(self._request, stream=True).iter_lines():
-                name, _, value = line.partition(": ")
-                if name == "event":
-                    self.last = value
-                elif name == "data" and self.last in {"progress", "end"}:
-                    self.percents.append(json.loads(value)["progress"])
-
-
 def changeable(installation: Installation, url: str, client: Any, instance_id: str) -> Mapping[str, Any]:
     """What a server could change: processes and files of nodes, owners of slots, users, and the record."""
     confs = installation.agent.data_dir.glob("nodes/*/valkey.conf")
@@ -134,8 +112,8 @@ def test_a_server_that_dies_or_freezes_is_replaced_and_changes_nothing_afterward
     load(cache(client, instance_id), KEYS)
     traffic = writing(client, instance_id, 0)
     task_id = held_in_migration(second, client, instance_id, 4)
-    followers = [Follower(server, f"instances/{instance_id}/tasks/{task_id}/progress") for server in (first, second)]
-    until(lambda: all(follower.percents for follower in followers), "the streams begin")
+    readers = [StreamReader(server, f"instances/{instance_id}/tasks/{task_id}/progress") for server in (first, second)]
+    until(lambda: all(reader.percents for reader in readers), "the streams begin")
     own_postgres.stop()
     own_postgres.start()
     until(lambda: answers(client, instance_id, task_id), "the server finds its database again")
@@ -150,10 +128,10 @@ def test_a_server_that_dies_or_freezes_is_replaced_and_changes_nothing_afterward
     control = f"instances/{instance_id}/tasks/{task_id}/control"
     assert second.call("PUT", control, {"state": "running"})[0] == 200
     assert ended(client, instance_id, task_id).status == "SUCCESS"
-    followers[1].join()
-    assert followers[1].last == "end"
-    assert followers[1].percents[-1] == 100
-    assert followers[1].percents == sorted(followers[1].percents)
+    readers[1].join()
+    assert readers[1].last == "end"
+    assert readers[1].percents[-1] == 100
+    assert readers[1].percents == sorted(readers[1].percents)
 
     known = changeable(installation, installation.url, client, instance_id)
     first.process.send_signal(signal.SIGCONT)

@@ -7,7 +7,8 @@ is read again every two seconds.
 
 The rights of the caller are checked again before each event and every two seconds. If they are lost (the user or key is
 disabled, the token has ended, the role was removed), the last event is named `refused`. Its data is the body that a new
-request would receive.
+request would receive. While the database is unavailable, rights cannot be checked: the stream stays open, and sends
+comments only.
 """
 
 import asyncio
@@ -47,33 +48,35 @@ def stream(feed: TaskFeed, task_id: str, look: Callable[[], Task], rights: Right
 async def _events(
     feed: TaskFeed, task_id: str, look: Callable[[], Task], rights: RightsCheck
 ) -> AsyncIterator[ServerSentEventMessage]:
-    clock = asyncio.get_running_loop().time
+    sent = _Sent()
     with feed.watching(task_id) as watch, suppress(FeedClosed):
-        now: Task | None = await asyncio.to_thread(look)  # read after watching began, to miss no change
-        sent, sent_at, waits = b"", clock(), False
+        now: Task | None = None
+        waits, must_read = False, True  # read after watching began, to miss no change
         while True:
-            if (refusal := await rights()) is not None:
+            try:
+                if must_read:
+                    now = await asyncio.to_thread(look)
+                refusal = await rights()
+            except DatabaseUnavailable:
+                if sent.is_long_ago():
+                    yield _comment()
+                now = await watch.changed(_CHECK_SECONDS) or now
+                continue
+            except ApiError as gone:
+                refusal = gone
+            if refusal is not None:
                 yield _refused(refusal)
                 return
             if now is not None and now.status in ENDED:
                 yield _event("end", now, msgspec.json.encode(progress_event(now)))
                 return
             waits = waits if now is None else now.status == "WAITING"
-            if now is not None and (progress := msgspec.json.encode(progress_event(now))) != sent:
-                sent, sent_at = progress, clock()
+            if now is not None and sent.differs(progress := msgspec.json.encode(progress_event(now))):
                 yield _event("progress", now, progress)
-            elif clock() - sent_at >= _QUIET_SECONDS:
-                sent_at = clock()
-                yield ServerSentEventMessage(data=None, comment="still here")
+            elif sent.is_long_ago():
+                yield _comment()
             now = await watch.changed(_CHECK_SECONDS)
-            if waits and (now is None or now.status == "WAITING"):
-                try:
-                    now = await asyncio.to_thread(look)
-                except DatabaseUnavailable:
-                    continue
-                except ApiError as gone:
-                    yield _refused(gone)
-                    return
+            must_read = waits and (now is None or now.status == "WAITING")
 
 
 def instance_stream(
@@ -86,26 +89,59 @@ def instance_stream(
 async def _instance_events(
     feed: TaskFeed, instance_id: str, look: Callable[[], Awaitable[InstanceSnapshot | None]], rights: RightsCheck
 ) -> AsyncIterator[ServerSentEventMessage]:
-    clock = asyncio.get_running_loop().time
-    sent, sent_at = b"", clock()
+    sent = _Sent()
     with feed.watching(instance_id) as watch, suppress(FeedClosed):
-        while (snapshot := await look()) is not None:
-            if (refusal := await rights()) is not None:
+        while True:
+            try:
+                snapshot = await look()
+                refusal = await rights()
+            except DatabaseUnavailable:
+                if sent.is_long_ago():
+                    yield _comment()
+                await asyncio.sleep(_CHECK_SECONDS)
+                watch.check()
+                continue
+            if refusal is not None:
                 yield _refused(refusal)
                 return
-            state = msgspec.json.encode(state_schemas.instance_state(snapshot))
-            if state != sent:
-                sent, sent_at = state, clock()
+            if snapshot is None:
+                yield ServerSentEventMessage(event="end", data=b"{}")
+                return
+            if sent.differs(state := msgspec.json.encode(state_schemas.instance_state(snapshot))):
                 yield ServerSentEventMessage(event="state", data=state)
-            elif clock() - sent_at > _QUIET_SECONDS:
-                sent_at = clock()
-                yield ServerSentEventMessage(data=None, comment="still here")
+            elif sent.is_long_ago():
+                yield _comment()
             await asyncio.sleep(_LOOK_SECONDS)  # a task changes more often than readers can follow
             if snapshot.task is None:
                 await watch.changed(_LOOK_SECONDS)
             else:
                 watch.check()
-        yield ServerSentEventMessage(event="end", data=b"{}")
+
+
+class _Sent:
+    """What a stream has sent last, and when."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._body, self._at = b"", self._clock()
+
+    def differs(self, body: bytes) -> bool:
+        """Whether the stream must send the body, as it has sent another one before."""
+        if body == self._body:
+            return False
+        self._body, self._at = body, self._clock()
+        return True
+
+    def is_long_ago(self) -> bool:
+        """Whether the stream must send a comment now."""
+        if self._clock() - self._at < _QUIET_SECONDS:
+            return False
+        self._at = self._clock()
+        return True
+
+
+def _comment() -> ServerSentEventMessage:
+    return ServerSentEventMessage(data=None, comment="still here")
 
 
 def _event(name: str, task: Task, progress: bytes) -> ServerSentEventMessage:

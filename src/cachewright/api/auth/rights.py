@@ -5,15 +5,14 @@ from typing import Any, TypeAlias
 
 from litestar import Request
 
-from cachewright import errors
 from cachewright.api.auth.authorization import IDENTITY
 from cachewright.api.auth.credentials import Authenticator
 from cachewright.api.auth.permissions import OPTION, Action, require
-from cachewright.errors import ApiError, DatabaseUnavailable
+from cachewright.errors import ApiError
 from cachewright.model.identity import Identity
 
 RightsCheck: TypeAlias = Callable[[], Awaitable[ApiError | None]]
-"""Returns the error if the caller may no longer read, otherwise None."""
+"""Returns the error if the caller may no longer read, otherwise None. Raises DatabaseUnavailable."""
 
 
 def rights_check(authenticator: Authenticator, request: Request[Any, Any, Any]) -> RightsCheck:
@@ -28,8 +27,6 @@ def rights_check(authenticator: Authenticator, request: Request[Any, Any, Any]) 
             require(await authenticator.identify_again(headers, identity.project_id), action)
         except ApiError as refusal:
             return refusal
-        except DatabaseUnavailable:
-            return ApiError(errors.DATABASE_UNAVAILABLE)  # rights that cannot be checked are not granted
         return None
 
     return check
