@@ -243,6 +243,37 @@ def test_a_part_without_a_counter_is_expected_to_pass_with_the_clock() -> None:
     assert at_once.percent == later.percent == late.percent == 80, "no counter has moved"
 
 
+def test_a_deletion_without_a_counter_shares_the_processors_with_other_lanes() -> None:
+    """Two seconds of handover, then six of deletion."""
+
+    def deleting(lane: str, **state: object) -> SubStep:
+        return sub_step(
+            lane,
+            lane=lane,
+            turns=1,
+            evidence=1e9,
+            status="EXECUTING",
+            begin_time=-6_000,
+            done=20.0,
+            uncounted=80.0,
+            uncounted_busy=60.0,
+            uncounted_at=0,
+            **state,
+        )
+
+    def left(now: int, *lanes: SubStep) -> float:
+        return estimate((step(*lanes),), now).remaining_seconds
+
+    alone = deleting("a")
+    assert left(2_000, alone) == pytest.approx(6)
+    assert left(5_000, alone) == pytest.approx(3)
+    three = [deleting(lane) for lane in "abc"]
+    assert left(2_000, *three) == pytest.approx(18, rel=0.01)
+    assert left(11_000, *three) == pytest.approx(9, rel=0.01)
+    waiting = msgspec.structs.replace(three[2], waiting=Wait(0, "a pause"))
+    assert left(5_000, *three[:2], waiting) == pytest.approx(2 * 4.5 + 8, rel=0.01)
+
+
 def test_a_rate_is_measured_by_all_of_its_sub_steps() -> None:
     done = sub_step("1", rate="r", takes=10, status="FINISH", begin_time=0, end_time=20_000, done=100.0)
     other = sub_step("2", rate="r", takes=10)

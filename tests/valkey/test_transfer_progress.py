@@ -47,6 +47,7 @@ def test_what_precedes_and_what_follows_the_copy_has_no_counter() -> None:
     copied = measured.transfer(KEYS, [job("replicating")], KEYS * 100)
     assert copied.share == pytest.approx((0.375 + 1) / 2)
     assert copied.uncounted == pytest.approx((0.125 + DELETION) / 2)
+    assert (starting.deletion, copied.deletion) == (0, pytest.approx(DELETION / 2))
     handed_over = measured.transfer(KEYS, [job("success")], KEYS * 100)
     assert handed_over.share == pytest.approx(1.0)
     assert handed_over.uncounted == 0

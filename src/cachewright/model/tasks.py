@@ -68,7 +68,8 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     :ivar done: finished part of `work.total`, from a counter.
     :ivar scale: its counted effort as known now, as a multiple of the planned one.
     :ivar uncounted: part of `work.total` after `done` that passes now and has no counter, such as a handover;
-        :ivar uncounted_at: when it began, later by the waits since.
+        :ivar uncounted_busy: the last part of it, which uses the processors, such as a deletion; :ivar uncounted_at:
+        when it began, later by the waits since.
     :ivar progress_at: when `done` last increased, in epoch milliseconds; None before it has.
     :ivar waiting: the present wait; None while it works.
     :ivar waited_ms: milliseconds of earlier waits since `begin_time`, :ivar limited_ms: of those for a latency ceiling.
@@ -83,6 +84,7 @@ class SubStep(msgspec.Struct, frozen=True, kw_only=True):
     done: float = 0.0
     scale: float = 1.0
     uncounted: float = 0.0
+    uncounted_busy: float = 0.0
     uncounted_at: int | None = None
     status: StepStatus = "WAITING"
     begin_time: int | None = None

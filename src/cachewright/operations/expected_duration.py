@@ -18,7 +18,7 @@ from cachewright.model.tasks import DEFAULT_MODE, Control, MigrationMode, Task
 from cachewright.operations.operation import Operation
 from cachewright.store import task_controls, throughput
 from cachewright.tasks.learning import Speed, updated
-from cachewright.tasks.progress import worked_seconds
+from cachewright.tasks.sub_step_times import worked_seconds
 
 _LOW, _HIGH = 0.5, 2.0  # 10th and 90th percentile of a duration before its plan, as a share of the expected one
 

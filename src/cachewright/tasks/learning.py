@@ -23,7 +23,8 @@ from msgspec.structs import replace
 from cachewright.model.tasks import Step, SubStep, Task, Work
 from cachewright.store import throughput
 from cachewright.store.throughput import Rate
-from cachewright.tasks.progress import NOISE, measured, rate_of
+from cachewright.tasks.progress import NOISE, measured
+from cachewright.tasks.sub_step_times import rate_of
 
 _FRESH_DEVIATION = 0.2
 """Standard deviation of the logarithm of a speed that was never measured."""

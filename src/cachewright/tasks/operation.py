@@ -98,16 +98,20 @@ class StepContext:
         detail: str | None = None,
         *,
         uncounted: float = 0.0,
+        uncounted_busy: float = 0.0,
         scale: float | None = None,
     ) -> None:
         """Report progress: `done` in the unit of the sub-step's work, from a real counter; `detail` in the contract's
-        brace form, without a status; `uncounted` is the work after `done` that passes now without a counter. `scale`
-        is the whole effort as known now, as a multiple of the planned one; None for no change."""
-        self._recorder.measure(self._id, done, detail, uncounted=uncounted, scale=scale)
+        brace form, without a status; `uncounted` is the work after `done` that passes now without a counter, and
+        `uncounted_busy` the last part of it, which uses the processors. `scale` is the whole effort as known now, as a
+        multiple of the planned one; None for no change."""
+        self._recorder.measure(self._id, done, detail, uncounted=uncounted, uncounted_busy=uncounted_busy, scale=scale)
 
-    def measure_ahead(self, sub_step_id: str, done: float, *, uncounted: float, scale: float | None) -> None:
+    def measure_ahead(
+        self, sub_step_id: str, done: float, *, uncounted: float, uncounted_busy: float, scale: float | None
+    ) -> None:
         """Report progress of another sub-step of the task that has not begun, as `measure` does of this one."""
-        self._recorder.measure(sub_step_id, done, uncounted=uncounted, scale=scale)
+        self._recorder.measure(sub_step_id, done, uncounted=uncounted, uncounted_busy=uncounted_busy, scale=scale)
 
     def show(self, status: str) -> None:
         """Show what is a part of the work, such as its turn among others, as the member `status` of the detail. An

@@ -22,7 +22,16 @@ import msgspec
 from msgspec.structs import replace
 
 from cachewright.model.tasks import Control, Step, SubStep, Work
-from cachewright.tasks.waits import limited_ms, waited_ms
+from cachewright.tasks.sub_step_times import (
+    busy_seconds,
+    has_moved,
+    passed_and_left,
+    rate_of,
+    scales_of,
+    work_of,
+    worked_seconds,
+)
+from cachewright.tasks.waits import limited_ms
 
 NOISE = 0.1
 """Variance of the measured slowness over one second of work. Over n seconds it is 1/n of that."""
@@ -32,9 +41,6 @@ _LARGEST_CHANGE, _ONE_CHANGE_SECONDS = 0.3, 0.25
 
 _SHORT_SECONDS = 5.0
 """Shorter tasks change as much in a second as one of this duration, so that an error is corrected before they end."""
-
-_FIRST_LATENCY = 0.5
-"""Share of the latency of `Work.fixed` that passes before any work. The rest passes evenly with the work."""
 
 _LEAST_SPREAD_SECONDS = 0.15
 """Standard deviation of the end of a task that is almost over."""
@@ -171,22 +177,18 @@ class _Seen:
     """
 
     def __init__(self, step: Step, now: int, control: Control | None = None, *, begun: float = 0.0) -> None:
-        """:param begun: share of the uncounted part that has passed as soon as it begins."""
         self.step = step
         self._parallel = control.parallel if control else None
         self._turns: int | None = None
         self.evidence: dict[str, float] = {}
         self.passed, self.left, self.real = _no_lanes(), _no_lanes(), _no_lanes()
-        scales = _scales(step, control)
-        for sub_step in step.sub_steps:
-            work = work_of(sub_step, control)
+        works = _works(step, control)
+        for sub_step, work in works:
             rate = rate_of(sub_step, work)
-            scale = sub_step.scale if has_moved(sub_step) else scales.get(rate, 1.0)
-            work = replace(work, seconds=work.fixed + (work.seconds - work.fixed) * scale)
-            passed, left = _passed_and_left(sub_step, work, now, begun)
-            busy = _busy(work, passed)
+            passed, left = passed_and_left(sub_step, work, works, now, begun)
+            busy = busy_seconds(work, passed)
             self.passed[rate][work.lane].add(passed, busy)
-            self.left[rate][work.lane].add(left, _busy(work, work.seconds) - busy if left else 0.0)
+            self.left[rate][work.lane].add(left, busy_seconds(work, work.seconds) - busy if left else 0.0)
             limited = limited_ms(sub_step, now) if control and control.latency_ceiling_ms else 0
             real = worked_seconds(sub_step, now) + limited / 1000
             self.real[rate][work.lane].add(real, 0.0)
@@ -240,72 +242,15 @@ class _Seen:
         return max(longest, queued, shared)
 
 
-def _scales(step: Step, control: Control | None) -> Mapping[str, float]:
-    """Scale of all work of each rate that has moved. Work to come will be like it. A mean of the scales would let a
-    range with little work, which clients have made many times as large, speak for all others."""
-    planned: dict[str, float] = defaultdict(float)
-    known: dict[str, float] = defaultdict(float)
+def _works(step: Step, control: Control | None) -> list[tuple[SubStep, Work]]:
+    """Return all sub-steps with their effort as known now."""
+    scales = scales_of(step, control)
+    works = []
     for sub_step in step.sub_steps:
-        if has_moved(sub_step):
-            work = work_of(sub_step, control)
-            planned[rate_of(sub_step, work)] += work.seconds - work.fixed
-            known[rate_of(sub_step, work)] += (work.seconds - work.fixed) * sub_step.scale
-    return {rate: known[rate] / seconds for rate, seconds in planned.items() if seconds}
-
-
-def has_moved(sub_step: SubStep) -> bool:
-    """Whether a sub-step has begun, or has made progress ahead of its turn."""
-    return sub_step.begin_time is not None or sub_step.done > 0 or sub_step.uncounted > 0
-
-
-def work_of(sub_step: SubStep, control: Control | None) -> Work:
-    """Return the effort of a sub-step in the present mode of its task; as planned without `control`."""
-    return sub_step.work_in_modes.get(control.mode, sub_step.work) if control else sub_step.work
-
-
-def rate_of(sub_step: SubStep, work: Work) -> str:
-    """Return the name of the rate, which sub-steps of equal work share."""
-    return work.rate or sub_step.action
-
-
-def worked_seconds(sub_step: SubStep, now: int) -> float:
-    """Return how long a sub-step has worked, without its waits."""
-    if sub_step.begin_time is None or sub_step.status == "WAITING":
-        return 0.0
-    end = sub_step.end_time if sub_step.end_time is not None else now
-    return max(end - sub_step.begin_time - waited_ms(sub_step, end), 0) / 1000
-
-
-def _counted_seconds(sub_step: SubStep, work: Work) -> float:
-    """Planned seconds that counters show as passed."""
-    if sub_step.status == "FINISH":
-        return work.seconds
-    if not work.total:
-        return 0.0
-    return min(sub_step.done / work.total, 1.0) * (work.seconds - work.fixed)
-
-
-def _passed_and_left(sub_step: SubStep, work: Work, now: int, begun: float) -> tuple[float, float]:
-    """Planned seconds of a sub-step. Time of an executing one that its counter does not explain belongs to the part
-    without a counter: it means no slowness."""
-    passed = _counted_seconds(sub_step, work)
-    if sub_step.status == "EXECUTING" or (sub_step.status == "WAITING" and has_moved(sub_step)):
-        uncounted = min(sub_step.uncounted / work.total, 1.0) * (work.seconds - work.fixed) if work.total else 0.0
-        if uncounted and sub_step.uncounted_at is not None:
-            until = min(now, sub_step.waiting.since) if sub_step.waiting else now
-            since = max(until - sub_step.uncounted_at, 0) / 1000
-            passed += max(min(since, uncounted), begun * uncounted)
-        is_ahead = sub_step.status == "WAITING"
-        passed += work.fixed if is_ahead else min(max(worked_seconds(sub_step, now) - passed, 0.0), work.fixed)
-    left = 0.0 if sub_step.status in {"FINISH", "FAILED"} else max(work.seconds - passed, 0.0)
-    return passed, left
-
-
-def _busy(work: Work, passed: float) -> float:
-    """The part of passed planned seconds that used the processors."""
-    first = _FIRST_LATENCY * min(work.latency, work.fixed)
-    rest = work.seconds - first
-    return max(passed - first, 0.0) * max(1 - (work.latency - first) / rest, 0.0) if rest > 0 else 0.0
+        work = work_of(sub_step, control)
+        scale = sub_step.scale if has_moved(sub_step) else scales.get(rate_of(sub_step, work), 1.0)
+        works.append((sub_step, replace(work, seconds=work.fixed + (work.seconds - work.fixed) * scale)))
+    return works
 
 
 def _measured(seen: Sequence[_Seen]) -> dict[str, Measured]:

@@ -183,6 +183,7 @@ class TaskRecorder:
         detail: str | None = None,
         *,
         uncounted: float = 0.0,
+        uncounted_busy: float = 0.0,
         scale: float | None = None,
     ) -> None:
         """Update a counter, and the detail except its status. The next `keep` stores it."""
@@ -197,6 +198,7 @@ class TaskRecorder:
                 done=progress,
                 scale=new_scale,
                 uncounted=uncounted if done is not None else sub.uncounted,
+                uncounted_busy=uncounted_busy if done is not None else sub.uncounted_busy,
                 uncounted_at=self._now() if begins else sub.uncounted_at,
                 progress_at=self._now() if progress > before else sub.progress_at,
                 detail=sub.detail if detail is None else with_status(detail, status_of(sub.detail))[:_MESSAGE_LIMIT],

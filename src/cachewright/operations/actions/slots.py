@@ -104,8 +104,13 @@ async def _move(
     def report(transfer: Transfer) -> None:
         shown = detail(source.id, arguments.slot_range, transfer, arguments.keys)
         total = step.sub_step.work.total
-        scale = _scale(step, arguments, transfer)
-        step.measure(done=transfer.share * total, detail=shown, uncounted=transfer.uncounted * total, scale=scale)
+        step.measure(
+            done=transfer.share * total,
+            detail=shown,
+            uncounted=transfer.uncounted * total,
+            uncounted_busy=transfer.deletion * total,
+            scale=_scale(step, arguments, transfer),
+        )
 
     move = Move(
         source=source,
@@ -203,8 +208,14 @@ def _following(step: StepContext, nodes: Sequence[Node], views: Mapping[str, Vie
         return None
 
     def report(transfer: Transfer) -> None:
-        total, scale = sub_step.work.total, _scale(step, arguments, transfer)
-        step.measure_ahead(sub_step.id, transfer.share * total, uncounted=transfer.uncounted * total, scale=scale)
+        total = sub_step.work.total
+        step.measure_ahead(
+            sub_step.id,
+            transfer.share * total,
+            uncounted=transfer.uncounted * total,
+            uncounted_busy=transfer.deletion * total,
+            scale=_scale(step, arguments, transfer),
+        )
 
     return Next(target, arguments.slot_range, arguments.size, report)
 

@@ -30,6 +30,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
 
     :ivar share: finished share of the work, 0 to 1.
     :ivar uncounted: further share that passes now without a counter.
+    :ivar deletion: the last part of it, in which the source deletes what it has handed over.
     :ivar scale: the work as known now, as a multiple of the planned work; None for no change.
     """
 
@@ -39,6 +40,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     share: float
     uncounted: float = 0.0
+    deletion: float = 0.0
     scale: float | None = None
 
 
@@ -110,6 +112,7 @@ class TransferProgress:
             bytes=transferred,
             share=work.done / work.total if work.total else 0.0,
             uncounted=work.uncounted / work.total if work.total else 0.0,
+            deletion=work.deletion / work.total if work.total else 0.0,
             scale=work.total / self._size.work if work.total and self._size.work else None,
         )
 
@@ -152,13 +155,13 @@ class TransferProgress:
         left = max(self._expected_keys - handed_over - present / 2, 0.0)
         of_batch, start = batch.batch_while(left), batch.start_while(left)
         begun = sum(not job.awaits_snapshot for job in running)
-        if in_handover is not None:
-            uncounted = in_handover * batch.deletion + of_batch - start
-        else:
-            uncounted = start if running and not begun else 0.0
+        deletion = (in_handover or 0) * batch.deletion
+        starts = bool(running) and not begun
+        uncounted = start * starts if in_handover is None else of_batch - start + deletion
         return _Work(
             done=self._finished + begun * start + copied * batch.key + large.done,
             uncounted=uncounted,
+            deletion=deletion,
             total=self._finished
             + present * (batch.key + batch.deletion)
             + len(running) * of_batch
@@ -224,9 +227,10 @@ class _LargeWork(msgspec.Struct, frozen=True, kw_only=True):
 class _Work(msgspec.Struct, frozen=True, kw_only=True):
     """Work of a range, in copies of ordinary keys.
 
-    :ivar uncounted: what passes now without a counter.
+    :ivar uncounted: what passes now without a counter, :ivar deletion: the part of it that is a deletion.
     """
 
     done: float
     uncounted: float
+    deletion: float
     total: float
