@@ -81,7 +81,8 @@ def require_whole(server: Server, client: Any, instance_id: str) -> None:
     owners = [node for node in nodes if node["slots"]]
     assert sum(int(part[-1]) - int(part[0]) + 1 for node in owners for part in node["slots"]) == SLOTS
     assert len(owners) == 3
-    assert len(nodes) == len(server.nodes()) == 6
+    assert len(nodes) == 6
+    assert len(server.nodes()) == 6, f"a node has ended:\n{server.log()[-3000:]}"
 
 
 def each_shard_has_a_replica(client: Any, instance_id: str) -> bool:

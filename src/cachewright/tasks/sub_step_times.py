@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from cachewright.model.tasks import Control, Step, SubStep, Work
 from cachewright.tasks.waits import waited_ms
 
-_FIRST_LATENCY = 0.5
-"""Share of the latency of `Work.fixed` that passes before any work. The rest passes evenly with the work."""
+_FIRST_PART = 0.5
+"""Share of `Work.fixed`, and of its latency, that passes before any counted work. The rest passes evenly with that."""
 
 
 def scales_of(step: Step, control: Control | None) -> Mapping[str, float]:
@@ -67,8 +67,9 @@ def passed_and_left(
     passed = _counted_seconds(sub_step, work)
     if sub_step.status == "EXECUTING" or (sub_step.status == "WAITING" and has_moved(sub_step)):
         passed += _uncounted_seconds(sub_step, work, works, now, begun)
+        fixed = _fixed_so_far(work, passed)
         is_ahead = sub_step.status == "WAITING"
-        passed += work.fixed if is_ahead else min(max(worked_seconds(sub_step, now) - passed, 0.0), work.fixed)
+        passed += fixed if is_ahead else min(max(worked_seconds(sub_step, now) - passed, 0.0), fixed)
     left = 0.0 if sub_step.status in {"FINISH", "FAILED"} else max(work.seconds - passed, 0.0)
     return passed, left
 
@@ -83,6 +84,12 @@ def busy_share(work: Work) -> float:
     first = _first_latency(work)
     rest = work.seconds - first
     return max(1 - (work.latency - first) / rest, 0.0) if rest > 0 else 0.0
+
+
+def _fixed_so_far(work: Work, passed: float) -> float:
+    """The largest part of `Work.fixed` that can have passed with these seconds of counted work."""
+    counted = work.seconds - work.fixed
+    return work.fixed * (_FIRST_PART + (1 - _FIRST_PART) * min(passed / counted, 1.0)) if counted > 0 else work.fixed
 
 
 def _uncounted_seconds(
@@ -112,7 +119,7 @@ def _sharing(work: Work, works: Sequence[tuple[SubStep, Work]], begin: int, end:
 
 
 def _first_latency(work: Work) -> float:
-    return _FIRST_LATENCY * min(work.latency, work.fixed)
+    return _FIRST_PART * min(work.latency, work.fixed)
 
 
 def _active_until(sub_step: SubStep, now: int) -> int:
