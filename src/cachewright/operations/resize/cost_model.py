@@ -53,7 +53,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 _COSTS: Mapping[Way, Cost] = {
     "fastest": Cost(
-        start=0.2, batch=0.1, key=0.6e-6, byte=2.2e-9, element=0.3e-6, large_element=1.05e-6, deletion=0.35e-6
+        start=0.2, batch=0.1, key=0.6e-6, byte=2.2e-9, element=0.22e-6, large_element=0.95e-6, deletion=0.35e-6
     ),
     "balanced": Cost(
         start=0.02,
@@ -61,15 +61,15 @@ _COSTS: Mapping[Way, Cost] = {
         key=0.6e-6,
         byte=3.2e-9,
         element=0.14e-6,
-        large_element=0.7e-6,
+        large_element=0.8e-6,
         deletion=0.3e-6,
         batch_a_byte=0.08e-9,
     ),
-    "gentle": Cost(start=0.1, batch=0.1, key=43e-6, byte=30e-9, element=0.0, large_element=0.7e-6, deletion=0.0),
+    "gentle": Cost(start=0.1, batch=0.1, key=37e-6, byte=30e-9, element=0.0, large_element=0.7e-6, deletion=0.0),
 }
 
 
-_FASTEST_WITH_CLIENTS = replace(_COSTS["fastest"], batch=0.15, key=0.7e-6, deletion=0.5e-6)
+_FASTEST_WITH_CLIENTS = replace(_COSTS["fastest"], batch=0.15, key=0.65e-6, deletion=0.45e-6)
 """Clients need processors, too, and the thread that deletes keys."""
 
 _SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
