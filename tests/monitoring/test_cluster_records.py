@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cachewright.clock import now_ms
 from cachewright.config import Settings
 from cachewright.hosts.local import LocalHost
 from cachewright.model.instances import Node
@@ -15,6 +16,8 @@ from cachewright.operations.context import OperationContext
 from cachewright.operations.restart import RESTART
 from cachewright.store import instances, tasks
 from cachewright.store.database import Database
+from cachewright.tasks.plan import build
+from cachewright.topologies.topology import start_node
 from cachewright.valkey.migration.source_state import MigrationState
 from database_fixtures import a_task, an_instance, new_database
 from standalone_node import node_at
@@ -86,3 +89,22 @@ def test_nodes_that_an_instance_had_are_remembered(database: Database, tmp_path:
     subject = read_in_both_ways(records, "i", set())
     assert subject
     assert subject.record.former == frozenset()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize(("minutes", "remembered"), [(1, True), (11, False)])
+def test_nodes_that_a_task_has_removed_are_known_after_a_restart(
+    database: Database, tmp_path: Path, alone: bool, minutes: int, remembered: bool
+) -> None:
+    """A change that was cancelled right before the server died has removed its new nodes. Others may know them."""
+    kept, added = (a_node(number, "i") for number in (1, 2))
+    plan = build("run", {"Resource request.": [start_node(node, founding=False) for node in (kept, added)]})
+    with database.write() as connection:
+        instances.add(connection, an_instance())
+        instances.add_nodes(connection, [kept])
+        ended = now_ms() - minutes * 60_000
+        tasks.add(connection, a_task(instance_id="i", status="FAILED", end_time=ended, steps=plan))
+    records = records_of(database, tmp_path)
+    subject = records.read_one("i", set()) if alone else records.read(set())["i"]
+    assert subject
+    assert subject.record.former == ({added.id} if remembered else frozenset())

@@ -5,7 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
+import sqlalchemy as sa
 
+from cachewright.clock import now_ms
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step
 from cachewright.monitoring.cluster_findings import Record, changing_nodes
@@ -38,21 +40,23 @@ class Records:
     def __init__(self, context: OperationContext) -> None:
         self._context = context
         self._ids: dict[str, set[str]] = {}
-        self._former: dict[str, dict[str, float]] = {}
+        self._former: dict[str, dict[str, float]] | None = None
 
     def read(self, started: Set[str]) -> dict[str, Subject]:
         """Read all instances to check, by id. `started` are nodes that have run at least once. Nodes that were removed
-        since the last call stay in `former` for ten minutes: other nodes may still know them. An instance that has just
-        become a cluster is not checked before the nodes that it had are removed: its first node then has taken over."""
+        since the last call stay in `former` for ten minutes: other nodes may still know them. At the first call, these
+        are the nodes of all tasks that have ended in the ten minutes before. An instance that has just become a cluster
+        is not checked before the nodes that it had are removed: its first node then has taken over."""
         with self._context.database.read() as connection:
+            former = self._known_former(connection)
             secrets = instances.secrets(connection, _CHECKED)
             spec_codes = instances.spec_codes(connection)
             nodes: dict[str, list[Node]] = defaultdict(list)
             for node in instances.all_nodes(connection):
                 nodes[node.instance_id].append(node)
             changing = _changing(tasks.steps_now(connection))
-        for instance_id in self._ids.keys() | self._former.keys() | nodes.keys():
-            self._remember(instance_id, nodes.get(instance_id, ()))
+        for instance_id in self._ids.keys() | former.keys() | nodes.keys():
+            self._remember(instance_id, nodes.get(instance_id, ()), former)
         found = (
             self._subject(
                 instance_id,
@@ -69,10 +73,11 @@ class Records:
     def read_one(self, instance_id: str, started: Set[str]) -> Subject | None:
         """Read one instance. None if it is not one to check."""
         with self._context.database.read() as connection:
+            former = self._known_former(connection)
             instance = instances.find(connection, instance_id)
             nodes = [*instances.nodes_of(connection, instance_id), *instances.apart_of(connection, instance_id)]
             changing = _changing(tasks.steps_now(connection, instance_id))
-        self._remember(instance_id, nodes)
+        self._remember(instance_id, nodes, former)
         if instance is None or instance.status not in _CHECKED:
             return None
         return self._subject(
@@ -95,22 +100,38 @@ class Records:
         never_started = {node.id for node in nodes} - started
         record = Record(
             nodes=nodes,
-            former=frozenset(self._former.get(instance_id, ())),
+            former=frozenset((self._former or {}).get(instance_id, ())),
             changing=changing.get(instance_id, frozenset()) | never_started,
             idle=instance_id not in changing,
         )
         return Subject(instance_id=instance_id, record=record, access=self._context.access(secrets), topology=topology)
 
-    def _remember(self, instance_id: str, recorded: Sequence[Node]) -> None:
+    def _known_former(self, connection: sa.Connection) -> dict[str, dict[str, float]]:
+        """Return the nodes that each instance had, with the time until which they are remembered."""
+        if self._former is None:
+            until = time.monotonic() + _FORMER_SECONDS
+            ended = tasks.steps_ended_since(connection, now_ms() - int(_FORMER_SECONDS * 1000))
+            self._former = defaultdict(dict)
+            for instance_id, steps in ended:
+                self._former[instance_id] |= dict.fromkeys(_nodes_in(steps), until)
+        return self._former
+
+    def _remember(self, instance_id: str, recorded: Sequence[Node], formers: dict[str, dict[str, float]]) -> None:
         """Remember the nodes of an instance, and for ten minutes those that it had."""
         now, own = time.monotonic(), {node.id for node in recorded if not node.apart}
-        former = self._former.pop(instance_id, {})
+        former = formers.pop(instance_id, {})
         for node_id in self._ids.pop(instance_id, set()) - own:
             former[node_id] = now + _FORMER_SECONDS
         if recent := {node_id: until for node_id, until in former.items() if until > now and node_id not in own}:
-            self._former[instance_id] = recent
+            formers[instance_id] = recent
         if own:
             self._ids[instance_id] = own
+
+
+def _nodes_in(steps: Iterable[Step]) -> set[str]:
+    """Ids of nodes on which a task with these steps has worked."""
+    arguments = (sub_step.arguments for step in steps for sub_step in step.sub_steps)
+    return {each["node_id"] for each in arguments if "node_id" in each}
 
 
 def _changing(active: Iterable[tuple[str, Sequence[Step]]]) -> dict[str, frozenset[str]]:

@@ -201,6 +201,12 @@ def steps_now(connection: sa.Connection, instance_id: str | None = None) -> list
     return [(row.instance_id, msgspec.json.decode(row.steps, type=tuple[Step, ...])) for row in rows]
 
 
+def steps_ended_since(connection: sa.Connection, since: int) -> list[tuple[str, Sequence[Step]]]:
+    """Return the steps of each task that has ended `since` (epoch milliseconds), with the id of its instance."""
+    rows = connection.execute(sa.select(tasks.c.instance_id, tasks.c.steps).where(tasks.c.end_time >= since))
+    return [(row.instance_id, msgspec.json.decode(row.steps, type=tuple[Step, ...])) for row in rows]
+
+
 def scheduled(connection: sa.Connection) -> list[Task]:
     """Return all tasks that wait for a maintenance window, oldest first, without their steps."""
     return [task for task in unfinished(connection) if task.is_scheduled]
