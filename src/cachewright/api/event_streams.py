@@ -58,7 +58,7 @@ async def _events(
                     now = await asyncio.to_thread(look)
                 refusal = await rights()
             except DatabaseUnavailable:
-                if sent.is_long_ago():
+                if sent.record_silence():
                     yield _comment()
                 now = await watch.changed(_CHECK_SECONDS) or now
                 continue
@@ -71,9 +71,9 @@ async def _events(
                 yield _event("end", now, msgspec.json.encode(progress_event(now)))
                 return
             waits = waits if now is None else now.status == "WAITING"
-            if now is not None and sent.differs(progress := msgspec.json.encode(progress_event(now))):
+            if now is not None and sent.record(progress := msgspec.json.encode(progress_event(now))):
                 yield _event("progress", now, progress)
-            elif sent.is_long_ago():
+            elif sent.record_silence():
                 yield _comment()
             now = await watch.changed(_CHECK_SECONDS)
             must_read = waits and (now is None or now.status == "WAITING")
@@ -96,7 +96,7 @@ async def _instance_events(
                 snapshot = await look()
                 refusal = await rights()
             except DatabaseUnavailable:
-                if sent.is_long_ago():
+                if sent.record_silence():
                     yield _comment()
                 await asyncio.sleep(_CHECK_SECONDS)
                 watch.check()
@@ -107,9 +107,9 @@ async def _instance_events(
             if snapshot is None:
                 yield ServerSentEventMessage(event="end", data=b"{}")
                 return
-            if sent.differs(state := msgspec.json.encode(state_schemas.instance_state(snapshot))):
+            if sent.record(state := msgspec.json.encode(state_schemas.instance_state(snapshot))):
                 yield ServerSentEventMessage(event="state", data=state)
-            elif sent.is_long_ago():
+            elif sent.record_silence():
                 yield _comment()
             await asyncio.sleep(_LOOK_SECONDS)  # a task changes more often than readers can follow
             if snapshot.task is None:
@@ -125,15 +125,15 @@ class _Sent:
         self._clock = asyncio.get_running_loop().time
         self._body, self._at = b"", self._clock()
 
-    def differs(self, body: bytes) -> bool:
-        """Whether the stream must send the body, as it has sent another one before."""
+    def record(self, body: bytes) -> bool:
+        """Record a body. False if it was the last one already, so that it need not be sent."""
         if body == self._body:
             return False
         self._body, self._at = body, self._clock()
         return True
 
-    def is_long_ago(self) -> bool:
-        """Whether the stream must send a comment now."""
+    def record_silence(self) -> bool:
+        """Whether nothing was sent for so long that a comment is due; it is recorded as sent."""
         if self._clock() - self._at < _QUIET_SECONDS:
             return False
         self._at = self._clock()

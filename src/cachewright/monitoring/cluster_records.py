@@ -40,7 +40,8 @@ class Records:
     def __init__(self, context: OperationContext) -> None:
         self._context = context
         self._ids: dict[str, set[str]] = {}
-        self._former: dict[str, dict[str, float]] | None = None
+        self._former: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        self._has_recalled = False
 
     def read(self, started: Set[str]) -> dict[str, Subject]:
         """Read all instances to check, by id. `started` are nodes that have run at least once. Nodes that were removed
@@ -48,15 +49,15 @@ class Records:
         are the nodes of all tasks that have ended in the ten minutes before. An instance that has just become a cluster
         is not checked before the nodes that it had are removed: its first node then has taken over."""
         with self._context.database.read() as connection:
-            former = self._known_former(connection)
+            self._recall(connection)
             secrets = instances.secrets(connection, _CHECKED)
             spec_codes = instances.spec_codes(connection)
             nodes: dict[str, list[Node]] = defaultdict(list)
             for node in instances.all_nodes(connection):
                 nodes[node.instance_id].append(node)
             changing = _changing(tasks.steps_now(connection))
-        for instance_id in self._ids.keys() | former.keys() | nodes.keys():
-            self._remember(instance_id, nodes.get(instance_id, ()), former)
+        for instance_id in self._ids.keys() | self._former.keys() | nodes.keys():
+            self._remember(instance_id, nodes.get(instance_id, ()))
         found = (
             self._subject(
                 instance_id,
@@ -73,11 +74,11 @@ class Records:
     def read_one(self, instance_id: str, started: Set[str]) -> Subject | None:
         """Read one instance. None if it is not one to check."""
         with self._context.database.read() as connection:
-            former = self._known_former(connection)
+            self._recall(connection)
             instance = instances.find(connection, instance_id)
             nodes = [*instances.nodes_of(connection, instance_id), *instances.apart_of(connection, instance_id)]
             changing = _changing(tasks.steps_now(connection, instance_id))
-        self._remember(instance_id, nodes, former)
+        self._remember(instance_id, nodes)
         if instance is None or instance.status not in _CHECKED:
             return None
         return self._subject(
@@ -100,30 +101,29 @@ class Records:
         never_started = {node.id for node in nodes} - started
         record = Record(
             nodes=nodes,
-            former=frozenset((self._former or {}).get(instance_id, ())),
+            former=frozenset(self._former.get(instance_id, ())),
             changing=changing.get(instance_id, frozenset()) | never_started,
             idle=instance_id not in changing,
         )
         return Subject(instance_id=instance_id, record=record, access=self._context.access(secrets), topology=topology)
 
-    def _known_former(self, connection: sa.Connection) -> dict[str, dict[str, float]]:
-        """Return the nodes that each instance had, with the time until which they are remembered."""
-        if self._former is None:
-            until = time.monotonic() + _FORMER_SECONDS
-            ended = tasks.steps_ended_since(connection, now_ms() - int(_FORMER_SECONDS * 1000))
-            self._former = defaultdict(dict)
-            for instance_id, steps in ended:
-                self._former[instance_id] |= dict.fromkeys(_nodes_in(steps), until)
-        return self._former
+    def _recall(self, connection: sa.Connection) -> None:
+        """At the first call, remember the nodes of all tasks that ended in the last ten minutes."""
+        if self._has_recalled:
+            return
+        until = time.monotonic() + _FORMER_SECONDS
+        for instance_id, steps in tasks.steps_ended_since(connection, now_ms() - int(_FORMER_SECONDS * 1000)):
+            self._former[instance_id] |= dict.fromkeys(_nodes_in(steps), until)
+        self._has_recalled = True
 
-    def _remember(self, instance_id: str, recorded: Sequence[Node], formers: dict[str, dict[str, float]]) -> None:
+    def _remember(self, instance_id: str, recorded: Sequence[Node]) -> None:
         """Remember the nodes of an instance, and for ten minutes those that it had."""
         now, own = time.monotonic(), {node.id for node in recorded if not node.apart}
-        former = formers.pop(instance_id, {})
+        former = self._former.pop(instance_id, {})
         for node_id in self._ids.pop(instance_id, set()) - own:
             former[node_id] = now + _FORMER_SECONDS
         if recent := {node_id: until for node_id, until in former.items() if until > now and node_id not in own}:
-            formers[instance_id] = recent
+            self._former[instance_id] = recent
         if own:
             self._ids[instance_id] = own
 

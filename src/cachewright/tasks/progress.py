@@ -21,16 +21,8 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from cachewright.model.tasks import Control, Step, SubStep, Work
-from cachewright.tasks.sub_step_times import (
-    busy_seconds,
-    has_moved,
-    passed_and_left,
-    rate_of,
-    scales_of,
-    work_of,
-    worked_seconds,
-)
+from cachewright.model.tasks import Control, Step
+from cachewright.tasks.sub_step_times import busy_seconds, passed_and_left, rate_of, worked_seconds, works_of
 from cachewright.tasks.waits import limited_ms
 
 NOISE = 0.1
@@ -182,7 +174,7 @@ class _Seen:
         self._turns: int | None = None
         self.evidence: dict[str, float] = {}
         self.passed, self.left, self.real = _no_lanes(), _no_lanes(), _no_lanes()
-        works = _works(step, control)
+        works = works_of(step, control)
         for sub_step, work in works:
             rate = rate_of(sub_step, work)
             passed, left = passed_and_left(sub_step, work, works, now, begun)
@@ -240,17 +232,6 @@ class _Seen:
         queued = sum(lane.seconds for lane in lanes) / self._parallel if self._parallel else 0.0
         shared = sum(lane.busy for lane in lanes) / self._turns if self._turns else 0.0
         return max(longest, queued, shared)
-
-
-def _works(step: Step, control: Control | None) -> list[tuple[SubStep, Work]]:
-    """Return all sub-steps with their effort as known now."""
-    scales = scales_of(step, control)
-    works = []
-    for sub_step in step.sub_steps:
-        work = work_of(sub_step, control)
-        scale = sub_step.scale if has_moved(sub_step) else scales.get(rate_of(sub_step, work), 1.0)
-        works.append((sub_step, replace(work, seconds=work.fixed + (work.seconds - work.fixed) * scale)))
-    return works
 
 
 def _measured(seen: Sequence[_Seen]) -> dict[str, Measured]:

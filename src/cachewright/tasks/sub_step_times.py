@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from cachewright.model.tasks import Control, Step, SubStep, Work
 from cachewright.tasks.waits import waited_ms
 
@@ -10,26 +12,38 @@ _FIRST_PART = 0.5
 """Share of `Work.fixed`, and of its latency, that passes before any counted work. The rest passes evenly with that."""
 
 
-def scales_of(step: Step, control: Control | None) -> Mapping[str, float]:
+def works_of(step: Step, control: Control | None) -> list[tuple[SubStep, Work]]:
+    """Return all sub-steps with their effort as known now, in the present mode of the task; as planned without
+    `control`."""
+    scales = _scales(step, control)
+    works = []
+    for sub_step in step.sub_steps:
+        work = _work_of(sub_step, control)
+        scale = sub_step.scale if _has_moved(sub_step) else scales.get(rate_of(sub_step, work), 1.0)
+        works.append((sub_step, replace(work, seconds=work.fixed + (work.seconds - work.fixed) * scale)))
+    return works
+
+
+def _scales(step: Step, control: Control | None) -> Mapping[str, float]:
     """Scale of all work of each rate that has moved. Work to come will be like it. A mean of the scales would let a
     range with little work, which clients have made many times as large, speak for all others."""
     planned: dict[str, float] = defaultdict(float)
     known: dict[str, float] = defaultdict(float)
     for sub_step in step.sub_steps:
-        if has_moved(sub_step):
-            work = work_of(sub_step, control)
+        if _has_moved(sub_step):
+            work = _work_of(sub_step, control)
             planned[rate_of(sub_step, work)] += work.seconds - work.fixed
             known[rate_of(sub_step, work)] += (work.seconds - work.fixed) * sub_step.scale
     return {rate: known[rate] / seconds for rate, seconds in planned.items() if seconds}
 
 
-def has_moved(sub_step: SubStep) -> bool:
+def _has_moved(sub_step: SubStep) -> bool:
     """Whether a sub-step has begun, or has made progress ahead of its turn."""
     return sub_step.begin_time is not None or sub_step.done > 0 or sub_step.uncounted > 0
 
 
-def work_of(sub_step: SubStep, control: Control | None) -> Work:
-    """Return the effort of a sub-step in the present mode of its task; as planned without `control`."""
+def _work_of(sub_step: SubStep, control: Control | None) -> Work:
+    """Return the effort of a sub-step in the present mode of its task."""
     return sub_step.work_in_modes.get(control.mode, sub_step.work) if control else sub_step.work
 
 
@@ -65,7 +79,7 @@ def passed_and_left(
     :param begun: share of the uncounted part that has passed as soon as it begins.
     """
     passed = _counted_seconds(sub_step, work)
-    if sub_step.status == "EXECUTING" or (sub_step.status == "WAITING" and has_moved(sub_step)):
+    if sub_step.status == "EXECUTING" or (sub_step.status == "WAITING" and _has_moved(sub_step)):
         passed += _uncounted_seconds(sub_step, work, works, now, begun)
         fixed = _fixed_so_far(work, passed)
         is_ahead = sub_step.status == "WAITING"
@@ -76,10 +90,10 @@ def passed_and_left(
 
 def busy_seconds(work: Work, passed: float) -> float:
     """The part of passed planned seconds that used the processors."""
-    return max(passed - _first_latency(work), 0.0) * busy_share(work)
+    return max(passed - _first_latency(work), 0.0) * _busy_share(work)
 
 
-def busy_share(work: Work) -> float:
+def _busy_share(work: Work) -> float:
     """The part of each second after the first latency that uses the processors."""
     first = _first_latency(work)
     rest = work.seconds - first
@@ -114,7 +128,7 @@ def _sharing(work: Work, works: Sequence[tuple[SubStep, Work]], begin: int, end:
     """Return how many real seconds a busy second took from `begin` to `end`, by the lanes that executed meanwhile."""
     if work.turns is None:
         return 1.0
-    busy = sum(_executed_ms(sub_step, begin, end) * busy_share(its_work) for sub_step, its_work in works)
+    busy = sum(_executed_ms(sub_step, begin, end) * _busy_share(its_work) for sub_step, its_work in works)
     return max(busy / (end - begin) / work.turns, 1.0)
 
 
