@@ -32,7 +32,7 @@ def finished(steps: tuple[Step, ...], took_ms: int, **state: object) -> Task:
     return msgspec.structs.replace(a_task(), steps=(whole,), status="SUCCESS", end_time=1_000 + took_ms)
 
 
-@given(slow=st.floats(0.3, 3.5), seconds=st.floats(5, 100))
+@given(slow=st.floats(0.3, 3.5), seconds=st.floats(10, 100))
 def test_a_long_task_teaches_what_would_have_foretold_it(slow: float, seconds: float) -> None:
     speed = updated(None, 1 / slow, seconds * slow)
     expected = planned_seconds(with_speeds(plan(seconds), {"move": speed}))
@@ -68,8 +68,8 @@ def test_tasks_that_differ_do_not() -> None:
 def test_rates_are_learned_apart_and_waits_teach_nothing(tmp_path: Path) -> None:
     with closing(new_database(tmp_path)) as database:
         with database.write() as connection:
-            learn(connection, finished(plan(10.0, "one"), 20_000))
-            learn(connection, finished(plan(10.0, "other"), 60_000, waited_ms=50_000))
+            learn(connection, finished(plan(50.0, "one"), 100_000))
+            learn(connection, finished(plan(50.0, "other"), 60_000, waited_ms=10_000))
         with database.read() as connection:
             one, other = (load(connection, plan(1.0, rate), "other instance")[rate] for rate in ("one", "other"))
         assert one.value == pytest.approx(0.5, rel=0.05)
@@ -79,9 +79,9 @@ def test_rates_are_learned_apart_and_waits_teach_nothing(tmp_path: Path) -> None
 def test_work_that_was_never_measured_has_the_speed_of_its_action(tmp_path: Path) -> None:
     with closing(new_database(tmp_path)) as database:
         with database.write() as connection:
-            learn(connection, finished(plan(10.0, "move: copy"), 20_000))
-            learn(connection, finished(plan(10.0, "move: delete"), 40_000))
-            learn(connection, finished(plan(10.0, "stop: all"), 1_000))
+            learn(connection, finished(plan(100.0, "move: copy"), 200_000))
+            learn(connection, finished(plan(100.0, "move: delete"), 400_000))
+            learn(connection, finished(plan(100.0, "stop: all"), 10_000))
         with database.read() as connection:
             rates = "move: other", "move: delete", "move", "mov: other"
             speeds = [load(connection, plan(1.0, rate), "other instance").get(rate) for rate in rates]
@@ -146,8 +146,8 @@ def test_a_plan_with_a_learned_speed_teaches_the_same(tmp_path: Path) -> None:
     with closing(new_database(tmp_path)) as database:
         for _ in range(6):
             with database.write() as connection:
-                steps = with_speeds(plan(10.0), load(connection, plan(10.0), a_task().instance_id))
-                learn(connection, finished(steps, 20_000))
+                steps = with_speeds(plan(50.0), load(connection, plan(50.0), a_task().instance_id))
+                learn(connection, finished(steps, 100_000))
         with database.read() as connection:
             assert load(connection, plan(1.0), "other")["move"].value == pytest.approx(0.5, rel=0.01)
 

@@ -18,7 +18,7 @@ from cachewright.valkey.migration.batch_size import LARGE_KEYS
 from cachewright.valkey.migration.jobs import count_keys, exported_bytes, jobs, jobs_in, start_jobs
 from cachewright.valkey.migration.mover import Move, Mover, Next
 from cachewright.valkey.migration.moving_ahead import MovingAhead
-from cachewright.valkey.migration.range_size import RangeSize
+from cachewright.valkey.migration.range_size import BatchCost, RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
 from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SLOTS, SlotRange, slots_of
@@ -234,6 +234,21 @@ def test_the_target_tells_the_progress_while_the_source_does_not_answer(cluster:
     during = [share for at, share in said if paused[0] + 0.1 < at < paused[0] + PAUSE_SECONDS]
     assert during == sorted(during)
     assert during[-1] > during[0], "the counters of the target increase"
+
+
+def test_a_batch_is_done_when_its_source_has_handed_it_over(cluster: BareCluster) -> None:
+    """The mover may wait for the next batch, and reports nothing meanwhile."""
+    source, target, after = cluster.nodes
+    with client_of(source) as client:
+        for number in range(KEYS):
+            client.set(f"key:{number}", "x" * 100)
+        keys = sum(client.cluster("COUNTKEYSINSLOT", slot) for slot in slots_of([FIRST]))
+    costs = BatchCost(deletion=1.0, batch=keys)
+    size = RangeSize(keys=keys, bytes_per_key=100.0, small_batches=costs, large_batches=costs)
+    said: list[Transfer] = []
+    asyncio.run(Mover(replace(a_move(source, target, after), size=size, following=None)).ensure(said.append))
+    *_, of_batch, of_range = [transfer.share for transfer in said]
+    assert of_batch == of_range == 1.0, "constant work and deletion are done, too"
 
 
 def fill(client: Any) -> None:

@@ -28,11 +28,12 @@ from cachewright.operations.actions.backup import (
     store_shard,
     take_snapshot,
 )
-from cachewright.operations.actions.checks import CheckResources, check_resources
+from cachewright.operations.actions.checks import CheckResources
+from cachewright.operations.check_steps import resource_check
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import BackupRequest
-from cachewright.operations.step_names import PRE_CHECK, RESOURCE_CHECK
+from cachewright.operations.step_names import PRE_CHECK
 from cachewright.operations.work_places import place_of_temporary_node
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.placement.capacity import Size
@@ -122,7 +123,7 @@ class Backups(Operation[BackupRequest, BackupParams]):
         return build(
             task.run_id,
             {
-                PRE_CHECK: [check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_SECONDS), room)],
+                PRE_CHECK: [resource_check(room)],
                 _SNAPSHOT: [snapshot],
                 **_storing(params, sizes),
             },
@@ -150,7 +151,7 @@ class Backups(Operation[BackupRequest, BackupParams]):
         return build(
             task.run_id,
             {
-                PRE_CHECK: [check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_SECONDS), room)],
+                PRE_CHECK: [resource_check(room)],
                 **past_backup.steps(params.backup_id, logs, moment, _SNAPSHOT, host_name),
                 **_storing(params, sizes),
             },

@@ -28,7 +28,6 @@ from cachewright.model.instances import (
 from cachewright.model.tasks import Step, Task
 from cachewright.operations import client_firewall, proxies
 from cachewright.operations.actions.action import NoArguments
-from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.client_access import (
     NodeSwitch,
     Switch,
@@ -39,10 +38,11 @@ from cachewright.operations.actions.client_access import (
     switch_node_tls,
     switch_tls,
 )
+from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation, ParamsT, RequestT
 from cachewright.operations.restart import SECONDS_OF_SHARD, nodes_to_restart
-from cachewright.operations.step_names import NODE_RESTART, POST_CHECK, PRE_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import NODE_RESTART, POST_CHECK, PRE_CHECK
 from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import SubStepSpec, build, effort
@@ -52,7 +52,7 @@ NO_FIREWALL = f"clients of a cluster connect to its nodes, and {client_firewall.
 NO_TLS = "valkey-server has no TLS, or had none when the cluster was created"
 _ANOTHER = "create another instance"
 _ADDRESS_CHANGE = "Address change."
-_CHECK_SECONDS, _MOVE_SECONDS, _PROXY_SECONDS = 0.1, 0.1, 0.4
+_MOVE_SECONDS, _PROXY_SECONDS = 0.1, 0.4
 
 
 class TlsRequest(msgspec.Struct, frozen=True):
@@ -107,7 +107,7 @@ class _AddressChange(Operation[RequestT, ParamsT]):
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
         instance, nodes = await context.instance_and_nodes(task)
-        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
+        check = status_check()
         steps = {PRE_CHECK: [check]}
         topology = topology_of(instance.spec_code)
         is_single = not (topology.is_cluster or topology.has_sentinel)
@@ -154,7 +154,7 @@ class SwitchTls(_AddressChange[TlsRequest, TlsParams]):
             for node in await nodes_to_restart(context, task)
             if node.id in left
         ]
-        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
+        check = status_check()
         steps = {PRE_CHECK: [check], _ADDRESS_CHANGE: [self.change(task)], NODE_RESTART: restarts, POST_CHECK: [check]}
         return build(task.run_id, steps)
 

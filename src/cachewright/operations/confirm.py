@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.actions.checks import CheckStatus, check_status
+from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, NoParams, Operation
-from cachewright.operations.step_names import PRE_CHECK, STATUS_CHECK
-from cachewright.tasks.plan import build, effort
+from cachewright.operations.step_names import PRE_CHECK
+from cachewright.tasks.plan import build
 
-_CHECK_SECONDS = 0.1
+_SECONDS = 0.1
 
 
 class ConfirmClientAddresses(Operation[None, NoParams]):
@@ -31,11 +31,10 @@ class ConfirmClientAddresses(Operation[None, NoParams]):
         return Accepted(NoParams())
 
     def expected_seconds(self, task: Task, nodes: Sequence[Node], dataset: int) -> float:
-        return _CHECK_SECONDS
+        return _SECONDS
 
     async def plan(self, context: OperationContext, task: Task) -> tuple[Step, ...]:
-        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
-        return build(task.run_id, {PRE_CHECK: [check]})
+        return build(task.run_id, {PRE_CHECK: [status_check()]})
 
 
 class ConfirmNoTls(ConfirmClientAddresses):

@@ -17,15 +17,16 @@ from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.model.tasks import Step, Task
 from cachewright.operations import proxies
 from cachewright.operations.actions.action import NoArguments
-from cachewright.operations.actions.checks import CheckResources, check_resources
+from cachewright.operations.actions.checks import CheckResources
 from cachewright.operations.actions.failover import start_proxy, withdraw
+from cachewright.operations.check_steps import resource_check
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import CreateRequest
 from cachewright.operations.restore_content import content_of, disk_bytes
 from cachewright.operations.restore_files import RestoreFiles
 from cachewright.operations.restore_steps import SECONDS_OF_BYTE, creation_steps
-from cachewright.operations.step_names import PRE_CHECK, RESOURCE_CHECK
+from cachewright.operations.step_names import PRE_CHECK
 from cachewright.operations.work_places import place_of_temporary_node
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Request as RoomRequest
@@ -34,7 +35,6 @@ from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import topology_of
 from cachewright.valkey import node_control
 
-_CHECK_SECONDS = 0.05
 _STOP_SECONDS = 5.0
 _PROXY_SECONDS = 0.4
 _FORMATION_SECONDS = 0.2  # before the plan
@@ -150,7 +150,7 @@ def _check(nodes: int, memory: int = 0, disk: int = 0) -> SubStepSpec:
         disk_bytes=capacity.disk_bytes(0, 0, nodes) + disk,
         rooms=(),
     )
-    return check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_CHECK_SECONDS), requirements)
+    return resource_check(requirements)
 
 
 CREATE = Create()

@@ -20,7 +20,6 @@ from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
 from cachewright.operations import client_firewall, move_single
 from cachewright.operations.actions.action import NodeArguments
-from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster, join_work
 from cachewright.operations.actions.moves import (
     MoveNode,
@@ -33,6 +32,7 @@ from cachewright.operations.actions.moves import (
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.actions.replicas import AddReplica, add_replica
 from cachewright.operations.actions.single_move import settle_single
+from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.move_plan import MovePlan, decide, heir, surplus_additions
@@ -41,7 +41,7 @@ from cachewright.operations.requests import MoveCause, MoveRequest, NodeMove
 from cachewright.operations.resize import added_nodes
 from cachewright.operations.resize.cost_model import copy_effort
 from cachewright.operations.resize.replica_plan import seed_of
-from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import layout, topology_of
@@ -50,7 +50,6 @@ from cachewright.topologies.topology import start_node
 from cachewright.valkey import cluster_membership, key_deletion
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 
-_CHECK_SECONDS = 0.05
 _PROMOTION_SECONDS = 10.0
 _REMOVE_SECONDS = 0.5
 _BYTES_PER_SECOND = 50e6
@@ -201,9 +200,8 @@ async def _steps(
     access, turns = context.access(instance), context.migrations.concurrency
     sizes = {shard: (await key_deletion.state(lead, access)).used_memory for shard, lead in plan.sources.items()}
     new = tuple(node.id for node in plan.added)
-    excluded = CheckStatus((*new, *plan.silent))
-    check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), excluded)
-    after = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(plan.silent))
+    check = status_check((*new, *plan.silent))
+    after = status_check(plan.silent)
     joining = join_work(len(new), len(plan.staying))
     joins = join_cluster.sub_step("Cluster join.", joining, JoinCluster(new, plan.silent))
     topology = topology_of(instance.spec_code)

@@ -8,24 +8,24 @@ import msgspec
 from cachewright.flavors import parse
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.single_move import (
     MoveSingle,
     copy_single_node,
     hand_over_single_node,
     remove_single_node,
 )
+from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import grace_seconds
 from cachewright.operations.requests import NodeMove
 from cachewright.operations.resize import added_nodes
 from cachewright.operations.resize.cost_model import copy_effort
-from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.tasks.plan import build, effort
 from cachewright.topologies import layout
 from cachewright.valkey import key_deletion
 
-_CHECK_SECONDS, _HAND_OVER_SECONDS, _REMOVE_SECONDS = 0.05, 0.5, 0.3
+_HAND_OVER_SECONDS, _REMOVE_SECONDS = 0.5, 0.3
 
 
 async def plan(
@@ -38,7 +38,7 @@ async def plan(
     zones: tuple[str, ...],
 ) -> tuple[Step, ...]:
     """Store the new node, which is apart, and return the plan. Only a check is left if the node has moved already."""
-    check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
+    check = status_check()
     move = next((move for move in moves if move.node_id == node.id), None)
     if move is None:
         return build(task.run_id, {POST_CHECK: [check]})

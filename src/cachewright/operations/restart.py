@@ -12,18 +12,17 @@ from cachewright import errors
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task, Work
 from cachewright.operations.actions.action import NodeArguments
-from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.nodes import restart_node
+from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.operation import Accepted, NoParams, Operation
-from cachewright.operations.step_names import NODE_RESTART, POST_CHECK, PRE_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import NODE_RESTART, POST_CHECK, PRE_CHECK
 from cachewright.operations.succession import successors
 from cachewright.tasks.plan import build, effort
 from cachewright.topologies import topology_of
 from cachewright.valkey.topology import primaries
 
-CHECK_SECONDS = 0.1
 _START_SECONDS = 0.5
 SECONDS_OF_SHARD = 2.2  # before the plan: most time passes while Valkey holds back a former primary
 _LANE = "nodes"
@@ -51,7 +50,7 @@ class Restart(Operation[None, NoParams]):
             restart_node.sub_step(f"Node restart. {node.place}", node.work, NodeArguments(node.id))
             for node in await nodes_to_restart(context, task)
         ]
-        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=CHECK_SECONDS), CheckStatus(()))
+        check = status_check()
         return build(task.run_id, {PRE_CHECK: [check], NODE_RESTART: restarts, POST_CHECK: [check]})
 
 

@@ -19,9 +19,10 @@ from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node, node_elsewhere
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.backup import BackupParams
-from cachewright.operations.actions.checks import CheckResources, check_resources
+from cachewright.operations.actions.checks import CheckResources
 from cachewright.operations.actions.restore import NodeData
 from cachewright.operations.backup import BACKUP
+from cachewright.operations.check_steps import resource_check, status_check
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds
 from cachewright.operations.operation import Accepted, Operation
@@ -45,7 +46,6 @@ from cachewright.operations.restore_steps import (
     SECONDS_OF_BYTE,
     STOP_SECONDS,
     TAKEOVER,
-    check_step,
     data_steps,
     delete_step,
     download_steps,
@@ -54,19 +54,18 @@ from cachewright.operations.restore_steps import (
     refill_steps,
     takeover_steps,
 )
-from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.operations.work_places import place_of_temporary_node
 from cachewright.placement import capacity
 from cachewright.placement.capacity import Request as RoomRequest
 from cachewright.store import backups
 from cachewright.tasks.operation import ActionFailed
-from cachewright.tasks.plan import build, effort
+from cachewright.tasks.plan import build
 from cachewright.topologies import topology_of
 from cachewright.valkey.topology import View, primaries
 
 _IDS = uuid.UUID("6f3b0a52-6d0a-5c2c-8f61-2a3f6f0f9b44")
 _STOP = "Node stop."
-_SECONDS = 0.1
 
 
 class RestoreParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,10 +169,7 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
         return build(
             task.run_id,
             {
-                PRE_CHECK: [
-                    check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_SECONDS), room),
-                    check_step(),
-                ],
+                PRE_CHECK: [resource_check(room), status_check()],
                 **download_steps(content, [node for node, _ in shares], divider),
                 DATA_PREPARATION: prepared[DATA_PREPARATION],
                 SAFETY_BACKUP: [keep_step(safety_backup_id)] if safety_backup_id else [],
@@ -183,7 +179,7 @@ class Restore(Operation[RestoreRequest, RestoreParams]):
                 REPLICA_SYNCHRONIZATION: [
                     sub_step for node in replicas for sub_step in refill_steps(node, sizes[node.shard])
                 ],
-                POST_CHECK: [check_step()],
+                POST_CHECK: [status_check()],
                 "Resource release.": [delete_step()],
             },
         )

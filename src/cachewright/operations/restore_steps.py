@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from cachewright.model.hosts import EMBEDDED
 from cachewright.model.instances import Node
 from cachewright.operations.actions.action import Action, Arguments, NoArguments, NodeArguments
-from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.cluster import FormCluster, JoinCluster, form_cluster, join_cluster
 from cachewright.operations.actions.division import OrderSnapshot, order_snapshot
 from cachewright.operations.actions.node_status import NodeList, halt_node, resume_node
@@ -26,8 +25,9 @@ from cachewright.operations.actions.takeover import (
     keep_backup,
     take_over,
 )
+from cachewright.operations.check_steps import status_check
 from cachewright.operations.restore_content import BackupContent, expected_bytes, needs_slot_order
-from cachewright.operations.step_names import POST_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import POST_CHECK
 from cachewright.tasks.plan import SubStepSpec, effort
 from cachewright.topologies.topology import Steps, Topology, start_node
 from cachewright.valkey.slots import even_split
@@ -131,7 +131,7 @@ def creation_steps(topology: Topology, nodes: Sequence[Node], content: BackupCon
             "Resource request.": starts,
             "Cluster join.": [_join(nodes, replicas)] if replicas else [],
             REPLICA_SYNCHRONIZATION: [sync_step(add_replica, node, sizes[node.shard]) for node in replicas],
-            POST_CHECK: [check_step()],
+            POST_CHECK: [status_check()],
             **end,
         }
     formation = {**topology.formation(nodes), "Resource request.": starts}
@@ -153,11 +153,6 @@ def sync_step(action: Action[Arguments], node: Node, size: int) -> SubStepSpec:
     )
     arguments = action.decode({"node_id": node.id})
     return action.sub_step(f"{REPLICA_SYNCHRONIZATION} Shard {node.shard}", work, arguments)
-
-
-def check_step() -> SubStepSpec:
-    """Return the check that all nodes find the instance healthy."""
-    return check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), CheckStatus(()))
 
 
 def delete_step() -> SubStepSpec:

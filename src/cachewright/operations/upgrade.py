@@ -15,14 +15,14 @@ from cachewright.hosts.host import NodeStartFailed
 from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.actions.checks import CheckStatus, check_status
 from cachewright.operations.actions.upgrade import UpgradeNode, roll_back, upgrade_node
+from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
-from cachewright.operations.restart import CHECK_SECONDS, SECONDS_OF_SHARD, nodes_to_restart
-from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, STATUS_CHECK
+from cachewright.operations.restart import SECONDS_OF_SHARD, nodes_to_restart
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.tasks.operation import ActionFailed
-from cachewright.tasks.plan import build, effort
+from cachewright.tasks.plan import build
 from cachewright.valkey import node_control
 
 _PARAMETER = "engine_minor_version"
@@ -86,7 +86,7 @@ class Upgrade(Operation[UpgradeRequest, UpgradeParams]):
             for node in await nodes_to_restart(context, task)
             if running[node.id] != version
         ]
-        check = check_status.sub_step(STATUS_CHECK, effort("check", seconds=CHECK_SECONDS), CheckStatus(()))
+        check = status_check()
         return build(task.run_id, {PRE_CHECK: [check], "Node upgrade.": upgrades, POST_CHECK: [check]})
 
     async def recover(self, context: OperationContext, task: Task) -> None:

@@ -37,9 +37,9 @@ instances with other data."""
 _LARGEST_ERROR = math.log(4)
 """Largest error from which a single task teaches. Jobs that nobody followed, or keys that were gone, are no speed."""
 
-_TELLING_SECONDS = 0.3
-"""A rate that is expected to work for less time in a task teaches half as much or less. The real time would give most
-weight to the few tasks in which something held up short work."""
+_TELLING_SECONDS = 1.0
+"""A rate that is expected to work for less time in a task teaches half as much or less: scales of a second differ by a
+tenth by chance. The real time would give most weight to the few tasks in which something held up short work."""
 
 
 class Speed(msgspec.Struct, frozen=True):

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Node
 from cachewright.tasks.plan import SubStepSpec, effort
-from cachewright.topologies.topology import Steps, start_node
+from cachewright.topologies.topology import Steps, start_node, status_check
 from cachewright.valkey.access import Access
 from cachewright.valkey.config import LISTENER, LISTENER_CONF, Setting, watched_settings
 from cachewright.valkey.plain_replication import replication_view
 from cachewright.valkey.topology import View
 
 _DATABASES = 256  # as on the cloud
-_REPLICATION_SECONDS, _WATCH_SECONDS, _PROXY_SECONDS, _CHECK_SECONDS, _END_SECONDS = 0.2, 1.0, 0.3, 0.05, 0.2
+_REPLICATION_SECONDS, _WATCH_SECONDS, _PROXY_SECONDS, _END_SECONDS = 0.2, 1.0, 0.3, 0.2
 
 
 class Ha:
@@ -60,14 +60,7 @@ class Ha:
                 )
             ],
             "Failover.": watch_steps(),
-            "Post-check.": [
-                SubStepSpec(
-                    name="Instance status check.",
-                    action="check status",
-                    work=effort("check", seconds=_CHECK_SECONDS),
-                    arguments={"new": []},
-                )
-            ],
+            "Post-check.": [status_check()],
         }
 
     def dissolution(self, nodes: Sequence[Node]) -> Steps:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from cachewright.flavors import Flavor
 from cachewright.model.instances import Node
-from cachewright.tasks.plan import SubStepSpec, effort
-from cachewright.topologies.topology import Steps, start_node
+from cachewright.topologies.topology import Steps, start_node, status_check
 from cachewright.valkey.access import Access
 from cachewright.valkey.config import Setting, proxy_user
 from cachewright.valkey.roles import ROLES
@@ -17,7 +16,6 @@ from cachewright.valkey.slots import SLOTS, SlotRange
 from cachewright.valkey.topology import Member, View
 
 _DATABASES = 256  # as on the cloud
-_CHECK_SECONDS = 0.05
 
 
 class Single:
@@ -63,13 +61,10 @@ class Single:
         return View(ok=role == "primary", epoch=0, members={node.id: itself})
 
     def formation(self, nodes: Sequence[Node]) -> Steps:
-        check = SubStepSpec(
-            name="Instance status check.",
-            action="check status",
-            work=effort("check", seconds=_CHECK_SECONDS),
-            arguments={"new": []},
-        )
-        return {"Resource request.": [start_node(node, founding=False) for node in nodes], "Post-check.": [check]}
+        return {
+            "Resource request.": [start_node(node, founding=False) for node in nodes],
+            "Post-check.": [status_check()],
+        }
 
     def dissolution(self, nodes: Sequence[Node]) -> Steps:
         return {}

@@ -15,7 +15,10 @@ from cachewright.valkey.client import ANSWER_SECONDS
 from cachewright.valkey.config import Setting
 from cachewright.valkey.topology import Needed, View, views
 
-_START_SECONDS = 0.15
+_START_SECONDS = 0.1
+
+CHECK_SECONDS = 0.01
+"""Of a check, with the time until its result is stored."""
 
 Steps = dict[str, list[SubStepSpec]]
 """Sub-steps by name of their step, in the order of execution. Steps without sub-steps are omitted."""
@@ -87,6 +90,16 @@ async def view_all(
         return await topology.view(node, nodes if peers is None else peers, access, answer_seconds)
 
     return await views(nodes, access, answer_seconds, view, needed=needed, enough=enough)
+
+
+def status_check() -> SubStepSpec:
+    """Return the check of a new instance."""
+    return SubStepSpec(
+        name="Instance status check.",
+        action="check status",
+        work=effort("check", seconds=CHECK_SECONDS),
+        arguments={"new": []},
+    )
 
 
 def start_node(node: Node, *, founding: bool) -> SubStepSpec:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from cachewright.model.instances import Node, has_proxy
 from cachewright.model.tasks import Step
 from cachewright.operations.actions.action import NoArguments, NodeArguments
-from cachewright.operations.actions.checks import CheckResources, CheckStatus, check_resources, check_status
 from cachewright.operations.actions.child_processes import WaitForChild, wait_for_child
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster, join_work
 from cachewright.operations.actions.instance_type import (
@@ -16,10 +15,11 @@ from cachewright.operations.actions.instance_type import (
 )
 from cachewright.operations.actions.nodes import ReleaseNode, release_node, set_memory
 from cachewright.operations.actions.replicas import AddReplica, add_replica, remove_replica
+from cachewright.operations.check_steps import resource_check, status_check
 from cachewright.operations.resize.cost_model import copy_effort, move_specs, needs_snapshot
 from cachewright.operations.resize.new_cluster import NewCluster
 from cachewright.operations.resize.plan import Observation, ResizePlan, copied_bytes
-from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.tasks.progress import planned_seconds
 from cachewright.topologies import topology_of
@@ -61,8 +61,8 @@ def steps(
         run_id,
         {
             PRE_CHECK: [
-                _check_resources(plan.requirements),
-                _check_status(plan.added),
+                resource_check(plan.requirements),
+                status_check([node.id for node in plan.added]),
                 *(change.checks if change else ()),
             ],
             "Type change.": change.sub_steps if change else _become_ha(plan, observed, grace or {}),
@@ -85,7 +85,7 @@ def steps(
             "Resource release.": [_release(node, plan.removed, loads, grace or {}) for node in plan.removed],
             "Failover.": watch_steps() if topology.has_sentinel and (plan.added or plan.surplus) else [],
             "End of failover.": _become_single(plan),
-            POST_CHECK: [_check_status([])],
+            POST_CHECK: [status_check()],
         },
     )
     return (*before, *from_moves)
@@ -109,16 +109,6 @@ def _become_single(plan: ResizePlan) -> list[SubStepSpec]:
         return []
     change = ChangeType(plan.to.spec_code)
     return [become_single.sub_step("End of failover.", effort("type", seconds=_UNWATCH_SECONDS), change)]
-
-
-def _check_resources(requirements: CheckResources) -> SubStepSpec:
-    return check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=_CHECK_SECONDS), requirements)
-
-
-def _check_status(added: Sequence[Node]) -> SubStepSpec:
-    """Check of all nodes except the added ones, which have not started yet."""
-    new = CheckStatus(tuple(node.id for node in added))
-    return check_status.sub_step(STATUS_CHECK, effort("check", seconds=_CHECK_SECONDS), new)
 
 
 def _join(added: Sequence[Node], kept: int) -> list[SubStepSpec]:

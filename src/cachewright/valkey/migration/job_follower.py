@@ -98,11 +98,11 @@ class JobFollower:
                 try:
                     every, stats = await self._look(progress, report)
                     current = _of_names(every, names)
-                    if await self._have_ended(current, stats, progress):
-                        progress.hand_over(current)
-                        break
+                    have_ended = await self._have_ended(current, stats, progress)
                     self._last = _Look(every, current, int(stats[EXPORTED]))
                     transfer = await self._measure(self._last, progress, report)
+                    if have_ended:
+                        break
                     await self._require_allowed()
                     await self._require_progress(clock, transfer, current)
                     if self._start_next and not any(_awaits_snapshot(job) for job in every):
