@@ -9,9 +9,11 @@ from bench.nodes import BareCluster, client_of
 from cachewright.model.instances import Node
 from cachewright.model.tasks import MigrationMode
 from cachewright.valkey.migration import node_settings
+from cachewright.valkey.migration.jobs import jobs_in
 from cachewright.valkey.migration.mover import Move, Mover
 from cachewright.valkey.migration.range_size import RangeSize
 from cachewright.valkey.migration.source_state import MigrationState
+from cachewright.valkey.migration.transfer import Transfer
 from cachewright.valkey.slots import SlotRange
 from migration_control import Unhindered
 from standalone_node import OPEN
@@ -73,3 +75,34 @@ async def test_a_paused_move_resets_the_settings_of_its_nodes(
     for node in pair:
         await node_settings.reset(node, OPEN)
     assert [settings(node) for node in pair] == [node_settings.SETTINGS_OUTSIDE_MOVES] * 2
+
+
+async def test_a_snapshot_begins_soon_while_a_batch_waits_for_it(pair: tuple[Node, Node]) -> None:
+    source, target = pair
+    seen: set[tuple[str, str]] = set()
+
+    def report(_: Transfer) -> None:
+        with client_of(source) as client:
+            jobs = jobs_in(client.execute_command("CLUSTER GETSLOTMIGRATIONS"))
+        if not jobs[0].ended:
+            seen.add(("waits" if jobs[0].awaits_snapshot else "runs", settings(source)["hz"]))
+
+    move = Move(
+        source=source,
+        target=target,
+        part=SlotRange(0, 4095),
+        access=OPEN,
+        size=RangeSize(keys=0, bytes_per_key=100.0),
+        control=Unhindered(),
+        stalled_seconds=30,
+        state=MigrationState(cpus=2),
+    )
+    with client_of(source) as client:
+        for number in range(2000):
+            client.set(f"key:{number}", "x" * 100)
+        client.config_set("rdb-key-save-delay", 1000)
+        client.bgsave()  # no snapshot of a batch can begin before it has ended
+    await Mover(move).ensure(report)
+    assert ("waits", "19") in seen
+    assert {("runs", "100"), ("runs", "500")} & seen
+    assert settings(source)["hz"] == "10"

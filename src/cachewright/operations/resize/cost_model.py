@@ -56,8 +56,8 @@ _COSTS: Mapping[Way, Cost] = {
         start=0.2, batch=0.1, key=0.6e-6, byte=2.2e-9, element=0.22e-6, large_element=0.95e-6, deletion=0.35e-6
     ),
     "balanced": Cost(
-        start=0.05,
-        batch=0.075,
+        start=0.03,
+        batch=0.055,
         key=0.6e-6,
         byte=3.2e-9,
         element=0.14e-6,

@@ -171,6 +171,7 @@ class BatchMover:
             control=move.control,
             stalled_seconds=move.stalled_seconds,
             limit_batches=self._sizer.limit,
+            short=self._checks_often,
             permit=permit,
             start_next=start_next,
             ahead=lambda: self._ahead,

@@ -21,6 +21,7 @@ from cachewright.valkey.migration.failure import MigrationFailed
 from cachewright.valkey.migration.job_failure import is_cured_by_smaller_batches, overflows
 from cachewright.valkey.migration.jobs import EXPORTED, Job, cancel_all, jobs
 from cachewright.valkey.migration.moving_ahead import MovingAhead
+from cachewright.valkey.migration.node_settings import check_often, start_snapshots_soon
 from cachewright.valkey.migration.node_state import require_durable
 from cachewright.valkey.migration.permit import Permit
 from cachewright.valkey.migration.transfer import Transfer, TransferProgress
@@ -57,6 +58,7 @@ class JobFollower:
         control: MigrationControl,
         stalled_seconds: float,
         limit_batches: Callable[[int], None],
+        short: bool = False,
         permit: Permit | None = None,
         start_next: Callable[[], Awaitable[Set[str]]] | None = None,
         ahead: Callable[[], MovingAhead | None] = lambda: None,
@@ -65,6 +67,7 @@ class JobFollower:
 
         :param stalled_seconds: time without a change of any counter after which the jobs fail.
         :param limit_batches: called with the number of keys that later batches of the source must not exceed.
+        :param short: whether the batches are short, so that nodes check them more often than others.
         :param permit: given back when the jobs have to wait, because a batch that waits uses no processor. They end
             without it.
         :param start_next: starts the next job and returns its name if it is to be followed, too. It is called while no
@@ -76,6 +79,8 @@ class JobFollower:
         self._control = control
         self._stalled_seconds = stalled_seconds
         self._limit_batches = limit_batches
+        self._short = short
+        self._snapshots_soon = False
         self._permit = permit
         self._start_next = start_next
         self._ahead = ahead
@@ -98,6 +103,7 @@ class JobFollower:
                 try:
                     every, stats = await self._look(progress, report)
                     current = _of_names(every, names)
+                    await self._hasten_snapshots(every)
                     have_ended = await self._have_ended(current, stats, progress)
                     self._last = _Look(every, current, int(stats[EXPORTED]))
                     transfer = await self._measure(self._last, progress, report)
@@ -132,6 +138,16 @@ class JobFollower:
             return looking.result()
         finally:
             looking.cancel()
+
+    async def _hasten_snapshots(self, every: Sequence[Job]) -> None:
+        """Let the source begin a snapshot sooner while a job waits for one, and no other would be handed over later."""
+        exports = [job for job in every if job.operation == "EXPORT" and not job.ended]
+        soon = bool(exports) and all(job.awaits_snapshot for job in exports)
+        if soon and not self._snapshots_soon:
+            await start_snapshots_soon(self._source)
+        elif self._snapshots_soon and not soon:
+            await check_often(self._short, self._source)
+        self._snapshots_soon = soon
 
     async def _measure(self, look: "_Look", progress: TransferProgress, report: Callable[[Transfer], None]) -> Transfer:
         """Report the progress of the jobs, and that of the following range, whose bytes the source counts as well."""

@@ -1,9 +1,10 @@
 """Settings of a source and a target for the time of a move.
 
 A node checks its migrations `hz` times a second. At the default of 10, writes wait up to a tenth of a second for a
-handover. A rewrite of the append-only file in the middle of a move forks the node and holds up the migration. It stays
-off after the move, because other nodes may still move slots: `reset` ends it. Valkey starts the rewrite by itself once
-the default percentage is back. See docs/decisions/0044 and 0106.
+handover. The snapshot of a batch begins with the next tick of another timer, see `_SNAPSHOT_HZ`. A rewrite of the
+append-only file in the middle of a move forks the node and holds up the migration. It stays off after the move, because
+other nodes may still move slots: `reset` ends it. Valkey starts the rewrite by itself once the default percentage is
+back. See docs/decisions/0044, 0106 and 0112.
 
 A restart of a node resets these settings. If the server is killed in the middle of a move, the task that continues
 after its next start resets them; the supervision of parameters resets them on nodes that no task moves slots of.
@@ -23,6 +24,10 @@ SETTINGS_OUTSIDE_MOVES: Mapping[str, str] = {"hz": "10", "auto-aof-rewrite-perce
 """The values outside of moves. No parameter of an instance changes them."""
 
 _HZ, _SHORT_HZ = 100, 500
+_SNAPSHOT_HZ = 19
+"""The cluster timer, which begins snapshots, ticks ten times a second at most values of `hz`, also at large ones. At 11
+to 19 it ticks `hz` times, because Valkey computes its periods in whole milliseconds and rounds down."""
+
 _DURING: Mapping[str, str] = {"hz": str(_HZ), "auto-aof-rewrite-percentage": "0"}
 _AFTER: Mapping[str, str] = {"hz": SETTINGS_OUTSIDE_MOVES["hz"]}
 
@@ -86,6 +91,11 @@ async def check_often(short: bool, *clients: Valkey) -> None:
     """Make nodes check their migrations often; for `short` batches, even more often, which costs processor time."""
     for client in clients:
         await client.config_set("hz", _SHORT_HZ if short else _HZ)
+
+
+async def start_snapshots_soon(source: Valkey) -> None:
+    """Make a node begin snapshots of migrations sooner, and check them less often, until `check_often`."""
+    await source.config_set("hz", _SNAPSHOT_HZ)
 
 
 async def reset(node: Node, access: Access) -> None:
