@@ -9,6 +9,7 @@ import pytest
 from cachewright.model.tasks import SubStep, Task
 from cachewright.store import tasks
 from cachewright.store.database import Database
+from cachewright.tasks import recorder as recorder_module
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.tasks.recorder import TaskRecorder
 from database_fixtures import a_task, migrated
@@ -107,3 +108,23 @@ async def test_a_task_begins_with_the_attempt_that_makes_its_plan(database: Data
     one, two = stored(database, "u").steps
     assert 190 <= one.planning_ms <= passed - 290
     assert two.planning_ms == 0
+
+
+async def test_a_sub_step_begins_when_the_one_before_it_has_ended(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "_STORING_MS", 5000)
+    recorder = await TaskRecorder.load(database, "t", lambda _task: None)
+    first, second, third, *_ = [sub_step.id for sub_step in sub_steps(recorder.task)]
+    await recorder.begin(first)
+    await recorder.finish(first)
+    await asyncio.sleep(0.02)
+    await recorder.begin(second)
+    assert recorder.sub_step(second).begin_time == recorder.sub_step(first).end_time
+    await recorder.finish(second)
+    monkeypatch.setattr(recorder_module, "_STORING_MS", 10)
+    await asyncio.sleep(0.02)
+    await recorder.begin(third)
+    last = recorder.sub_step(second).end_time
+    assert last is not None
+    assert (recorder.sub_step(third).begin_time or 0) > last, "something else took this time"

@@ -31,6 +31,9 @@ from cachewright.tasks.waiting import status_of, with_status, without_status
 log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 0.1
+_STORING_MS = 100
+"""Longest time from the end of a sub-step to the begin of the next one in which only results are stored."""
+
 _MESSAGE_LIMIT = 1024
 DATABASE_SECONDS = 1.0
 """Pause between two attempts to write to an unavailable database."""
@@ -146,16 +149,23 @@ class TaskRecorder:
         await self.write(also)
 
     async def begin(self, sub_step_id: str) -> None:
-        """Store the begin of a sub-step, which ends its wait. A sub-step that is repeated after a crash keeps its first
-        begin time."""
+        """Store the begin of a sub-step, which ends its wait. It begins when the one before it has ended: in between,
+        results are stored, and no other time of the task would include that. A sub-step that is repeated after a crash
+        keeps its first begin time."""
 
         def begun(sub: SubStep) -> SubStep:
             sub = waits.end_wait(sub, self._now())
-            begin, detail = sub.begin_time or self._now(), without_status(sub.detail)
+            begin, detail = sub.begin_time or self._last_end(), without_status(sub.detail)
             return replace(sub, status="EXECUTING", begin_time=begin, end_time=None, error_code=None, detail=detail)
 
         self._change(sub_step_id, begun)
         await self.write(waiting=sub_step_id)
+
+    def _last_end(self) -> int:
+        """When the last sub-step has ended; now, if that is too long ago."""
+        ends = [sub.end_time for step in self._task.steps for sub in step.sub_steps if sub.end_time]
+        now, last = self._now(), max(ends, default=0)
+        return last if last > now - _STORING_MS else now
 
     async def finish(self, sub_step_id: str) -> None:
         def finished(sub: SubStep) -> SubStep:
