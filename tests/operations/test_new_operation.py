@@ -134,7 +134,7 @@ def test_what_its_tasks_take_is_learned(context: OperationContext, service: Task
         executable = executable_operations(context)[VERIFY.kind]
         executable.learn(connection, ended)
         executable.conclude(connection, ended, recovered=True)
-    assert service.submit(VERIFY, WHO, "i", None).remaining_seconds == pytest.approx(3, rel=0.1)
+    assert service.submit(VERIFY, WHO, "i", None).remaining_seconds == pytest.approx(3, rel=0.3)
 
 
 def test_ids_of_tasks_sort_by_the_time_of_their_request(
