@@ -15,11 +15,12 @@ from cachewright.config import Settings
 from cachewright.model.identity import Token
 from cachewright.model.instances import Instance
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK, STATUS_CHECK
+from cachewright.operations.step_names import POST_CHECK, PRE_CHECK, RESOURCE_CHECK
 from cachewright.services.tokens import digest
 from cachewright.store import instances, keys, tables, tasks, tokens
 from cachewright.store.opening import open_in_use
 from cachewright.tasks.plan import SubStepSpec, build, effort
+from cachewright.topologies.topology import STATUS_CHECK
 
 TASKS = 20
 _RATE = "1000000000/second"

@@ -32,7 +32,7 @@ def finished(steps: tuple[Step, ...], took_ms: int, **state: object) -> Task:
     return msgspec.structs.replace(a_task(), steps=(whole,), status="SUCCESS", end_time=1_000 + took_ms)
 
 
-@given(slow=st.floats(0.3, 3.5), seconds=st.floats(10, 100))
+@given(slow=st.floats(0.3, 3.5), seconds=st.floats(6, 100))
 def test_a_long_task_teaches_what_would_have_foretold_it(slow: float, seconds: float) -> None:
     speed = updated(None, 1 / slow, seconds * slow)
     expected = planned_seconds(with_speeds(plan(seconds), {"move": speed}))

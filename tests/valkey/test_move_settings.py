@@ -32,6 +32,19 @@ def settings(node: Node) -> dict[str, str]:
     return {str(name): str(value) for name, value in found.items()}
 
 
+def a_move(source: Node, target: Node, part: SlotRange, control: Unhindered) -> Move:
+    return Move(
+        source=source,
+        target=target,
+        part=part,
+        access=OPEN,
+        size=RangeSize(keys=0, bytes_per_key=100.0),
+        control=control,
+        stalled_seconds=30,
+        state=MigrationState(cpus=2),
+    )
+
+
 class PausedUntilReset(Unhindered):
     """A control that pauses the move until both nodes have their usual settings. It records those after the pause."""
 
@@ -55,19 +68,8 @@ async def test_a_paused_move_resets_the_settings_of_its_nodes(
     pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node_settings, "_LONG_PAUSE_SECONDS", 0.2)
-    source, target = pair
-    control, state = PausedUntilReset(*pair), MigrationState(cpus=2)
-    move = Move(
-        source=source,
-        target=target,
-        part=SlotRange(0, 99),
-        access=OPEN,
-        size=RangeSize(keys=0, bytes_per_key=100.0),
-        control=control,
-        stalled_seconds=30,
-        state=state,
-    )
-    await Mover(move).ensure(lambda transfer: None)
+    control = PausedUntilReset(*pair)
+    await Mover(a_move(*pair, SlotRange(0, 99), control)).ensure(lambda transfer: None)
     during = {"hz": "100", "auto-aof-rewrite-percentage": "0"}
     assert control.before == control.after == [during, during]
     after = {"hz": "10", "auto-aof-rewrite-percentage": "0"}
@@ -78,7 +80,7 @@ async def test_a_paused_move_resets_the_settings_of_its_nodes(
 
 
 async def test_a_snapshot_begins_soon_while_a_batch_waits_for_it(pair: tuple[Node, Node]) -> None:
-    source, target = pair
+    source, _ = pair
     seen: set[tuple[str, str]] = set()
 
     def report(_: Transfer) -> None:
@@ -87,22 +89,12 @@ async def test_a_snapshot_begins_soon_while_a_batch_waits_for_it(pair: tuple[Nod
         if not jobs[0].ended:
             seen.add(("waits" if jobs[0].awaits_snapshot else "runs", settings(source)["hz"]))
 
-    move = Move(
-        source=source,
-        target=target,
-        part=SlotRange(0, 4095),
-        access=OPEN,
-        size=RangeSize(keys=0, bytes_per_key=100.0),
-        control=Unhindered(),
-        stalled_seconds=30,
-        state=MigrationState(cpus=2),
-    )
     with client_of(source) as client:
         for number in range(2000):
             client.set(f"key:{number}", "x" * 100)
         client.config_set("rdb-key-save-delay", 1000)
         client.bgsave()  # no snapshot of a batch can begin before it has ended
-    await Mover(move).ensure(report)
+    await Mover(a_move(*pair, SlotRange(0, 4095), Unhindered())).ensure(report)
     assert ("waits", "19") in seen
     assert {("runs", "100"), ("runs", "500")} & seen
     assert settings(source)["hz"] == "10"

@@ -28,8 +28,7 @@ from cachewright.operations.actions.backup import (
     store_shard,
     take_snapshot,
 )
-from cachewright.operations.actions.checks import CheckResources
-from cachewright.operations.check_steps import resource_check
+from cachewright.operations.actions.checks import CheckResources, resource_check
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import BackupRequest

@@ -38,7 +38,6 @@ from cachewright.operations.actions.client_access import (
     switch_node_tls,
     switch_tls,
 )
-from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation, ParamsT, RequestT
 from cachewright.operations.restart import SECONDS_OF_SHARD, nodes_to_restart
@@ -47,6 +46,7 @@ from cachewright.store import instances
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import topology_of
+from cachewright.topologies.topology import status_check
 
 NO_FIREWALL = f"clients of a cluster connect to its nodes, and {client_firewall.OFF}"
 NO_TLS = "valkey-server has no TLS, or had none when the cluster was created"

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
-from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, NoParams, Operation
 from cachewright.operations.step_names import PRE_CHECK
 from cachewright.tasks.plan import build
+from cachewright.topologies.topology import status_check
 
 _SECONDS = 0.1
 

@@ -17,9 +17,8 @@ from cachewright.model.instances import Instance, Node, has_proxy
 from cachewright.model.tasks import Step, Task
 from cachewright.operations import proxies
 from cachewright.operations.actions.action import NoArguments
-from cachewright.operations.actions.checks import CheckResources
+from cachewright.operations.actions.checks import CheckResources, resource_check
 from cachewright.operations.actions.failover import start_proxy, withdraw
-from cachewright.operations.check_steps import resource_check
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.requests import CreateRequest

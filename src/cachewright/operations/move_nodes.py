@@ -32,7 +32,6 @@ from cachewright.operations.actions.moves import (
 from cachewright.operations.actions.nodes import remove_node
 from cachewright.operations.actions.replicas import AddReplica, add_replica
 from cachewright.operations.actions.single_move import settle_single
-from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.move_plan import MovePlan, decide, heir, surplus_additions
@@ -46,7 +45,7 @@ from cachewright.store import instances
 from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.topologies import layout, topology_of
 from cachewright.topologies.ha import watch_steps
-from cachewright.topologies.topology import start_node
+from cachewright.topologies.topology import start_node, status_check
 from cachewright.valkey import cluster_membership, key_deletion
 from cachewright.valkey.client import NODE_GONE, NodeRefused
 

@@ -14,7 +14,6 @@ from cachewright.operations.actions.single_move import (
     hand_over_single_node,
     remove_single_node,
 )
-from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext
 from cachewright.operations.ending_node import grace_seconds
 from cachewright.operations.requests import NodeMove
@@ -23,6 +22,7 @@ from cachewright.operations.resize.cost_model import copy_effort
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.tasks.plan import build, effort
 from cachewright.topologies import layout
+from cachewright.topologies.topology import status_check
 from cachewright.valkey import key_deletion
 
 _HAND_OVER_SECONDS, _REMOVE_SECONDS = 0.5, 0.3

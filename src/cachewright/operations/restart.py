@@ -13,7 +13,6 @@ from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task, Work
 from cachewright.operations.actions.action import NodeArguments
 from cachewright.operations.actions.nodes import restart_node
-from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds, hand_over_seconds
 from cachewright.operations.operation import Accepted, NoParams, Operation
@@ -21,6 +20,7 @@ from cachewright.operations.step_names import NODE_RESTART, POST_CHECK, PRE_CHEC
 from cachewright.operations.succession import successors
 from cachewright.tasks.plan import build, effort
 from cachewright.topologies import topology_of
+from cachewright.topologies.topology import status_check
 from cachewright.valkey.topology import primaries
 
 _START_SECONDS = 0.5

@@ -19,10 +19,9 @@ from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node, node_elsewhere
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.backup import BackupParams
-from cachewright.operations.actions.checks import CheckResources
+from cachewright.operations.actions.checks import CheckResources, resource_check
 from cachewright.operations.actions.restore import NodeData
 from cachewright.operations.backup import BACKUP
-from cachewright.operations.check_steps import resource_check, status_check
 from cachewright.operations.context import OperationContext, best_view
 from cachewright.operations.ending_node import grace_seconds
 from cachewright.operations.operation import Accepted, Operation
@@ -62,6 +61,7 @@ from cachewright.store import backups
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import build
 from cachewright.topologies import topology_of
+from cachewright.topologies.topology import status_check
 from cachewright.valkey.topology import View, primaries
 
 _IDS = uuid.UUID("6f3b0a52-6d0a-5c2c-8f61-2a3f6f0f9b44")

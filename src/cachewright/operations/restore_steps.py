@@ -25,11 +25,10 @@ from cachewright.operations.actions.takeover import (
     keep_backup,
     take_over,
 )
-from cachewright.operations.check_steps import status_check
 from cachewright.operations.restore_content import BackupContent, expected_bytes, needs_slot_order
 from cachewright.operations.step_names import POST_CHECK
 from cachewright.tasks.plan import SubStepSpec, effort
-from cachewright.topologies.topology import Steps, Topology, start_node
+from cachewright.topologies.topology import Steps, Topology, start_node, status_check
 from cachewright.valkey.slots import even_split
 
 BACKUP_DOWNLOAD = "Backup download."

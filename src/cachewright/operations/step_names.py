@@ -3,5 +3,4 @@
 PRE_CHECK = "Pre-check."
 POST_CHECK = "Post-check."
 RESOURCE_CHECK = "Resource check."
-STATUS_CHECK = "Instance status check."
 NODE_RESTART = "Node restart."

@@ -16,13 +16,13 @@ from cachewright.hosts.server_binary import version_key
 from cachewright.model.instances import Instance, Node
 from cachewright.model.tasks import Step, Task
 from cachewright.operations.actions.upgrade import UpgradeNode, roll_back, upgrade_node
-from cachewright.operations.check_steps import status_check
 from cachewright.operations.context import OperationContext
 from cachewright.operations.operation import Accepted, Operation
 from cachewright.operations.restart import SECONDS_OF_SHARD, nodes_to_restart
 from cachewright.operations.step_names import POST_CHECK, PRE_CHECK
 from cachewright.tasks.operation import ActionFailed
 from cachewright.tasks.plan import build
+from cachewright.topologies.topology import status_check
 from cachewright.valkey import node_control
 
 _PARAMETER = "engine_minor_version"

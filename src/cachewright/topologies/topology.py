@@ -17,6 +17,7 @@ from cachewright.valkey.topology import Needed, View, views
 
 _START_SECONDS = 0.1
 
+STATUS_CHECK = "Instance status check."
 CHECK_SECONDS = 0.01
 """Of a check, with the time until its result is stored."""
 
@@ -92,13 +93,13 @@ async def view_all(
     return await views(nodes, access, answer_seconds, view, needed=needed, enough=enough)
 
 
-def status_check() -> SubStepSpec:
-    """Return the check of a new instance."""
+def status_check(excluded: Collection[str] = ()) -> SubStepSpec:
+    """Return the sub-step that checks the health of an instance. `excluded` are ids of nodes that it leaves out."""
     return SubStepSpec(
-        name="Instance status check.",
+        name=STATUS_CHECK,
         action="check status",
         work=effort("check", seconds=CHECK_SECONDS),
-        arguments={"new": []},
+        arguments={"new": list(excluded)},
     )
 
 

@@ -10,7 +10,10 @@ from cachewright.hosts.resources import Resources
 from cachewright.model.instances import Node
 from cachewright.operations.actions.action import action
 from cachewright.operations.context import OperationContext
+from cachewright.operations.step_names import RESOURCE_CHECK
 from cachewright.tasks.operation import ActionFailed, StepContext
+from cachewright.tasks.plan import SubStepSpec, effort
+from cachewright.topologies.topology import CHECK_SECONDS
 from cachewright.valkey.cluster_membership import fault
 from cachewright.valkey.topology import View
 
@@ -68,6 +71,11 @@ def resource_failures(needed: CheckResources, free: Resources) -> Iterator[Actio
         if room.holds > room.may_hold:
             message = f"node {room.node_id} would hold {room.holds} bytes of at most {room.may_hold}"
             yield ActionFailed(errors.SHARDS_TOO_FULL, message, True)
+
+
+def resource_check(needed: CheckResources) -> SubStepSpec:
+    """Return the sub-step that checks that hosts and nodes have room for what the plan needs."""
+    return check_resources.sub_step(RESOURCE_CHECK, effort("check", seconds=CHECK_SECONDS), needed)
 
 
 @action("check status", CheckStatus, timeout=20, attempts=8)

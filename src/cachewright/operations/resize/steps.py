@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from cachewright.model.instances import Node, has_proxy
 from cachewright.model.tasks import Step
 from cachewright.operations.actions.action import NoArguments, NodeArguments
+from cachewright.operations.actions.checks import resource_check
 from cachewright.operations.actions.child_processes import WaitForChild, wait_for_child
 from cachewright.operations.actions.cluster import JoinCluster, join_cluster, join_work
 from cachewright.operations.actions.instance_type import (
@@ -15,7 +16,6 @@ from cachewright.operations.actions.instance_type import (
 )
 from cachewright.operations.actions.nodes import ReleaseNode, release_node, set_memory
 from cachewright.operations.actions.replicas import AddReplica, add_replica, remove_replica
-from cachewright.operations.check_steps import resource_check, status_check
 from cachewright.operations.resize.cost_model import copy_effort, move_specs, needs_snapshot
 from cachewright.operations.resize.new_cluster import NewCluster
 from cachewright.operations.resize.plan import Observation, ResizePlan, copied_bytes
@@ -24,7 +24,7 @@ from cachewright.tasks.plan import SubStepSpec, build, effort
 from cachewright.tasks.progress import planned_seconds
 from cachewright.topologies import topology_of
 from cachewright.topologies.ha import watch_steps
-from cachewright.topologies.topology import start_node
+from cachewright.topologies.topology import start_node, status_check
 from cachewright.valkey.node_load import NodeLoad
 
 _CHECK_SECONDS = 0.02

@@ -140,7 +140,7 @@ class JobFollower:
             looking.cancel()
 
     async def _hasten_snapshots(self, every: Sequence[Job]) -> None:
-        """Let the source begin a snapshot sooner while a job waits for one, and no other would be handed over later."""
+        """Let the source begin a snapshot sooner while all its jobs wait for one. It would hand over others later."""
         exports = [job for job in every if job.operation == "EXPORT" and not job.ended]
         soon = bool(exports) and all(job.awaits_snapshot for job in exports)
         if soon and not self._snapshots_soon:
