@@ -96,7 +96,10 @@ def mixed(keys: float, small: BatchCost, large: BatchCost, small_share: float) -
 
 
 _WEIGHT_OF_LAST = 0.25
-"""Weight of the newest small batch in the expected size of those to come."""
+"""Weight of the newest small batch in the mean size of recent ones."""
+
+_PLANNED_BATCHES = 8
+"""Number of batches that the planned size counts as in the expected size of those to come."""
 
 _PLANNED_WEIGHT, _VARYING_WEIGHT = 0.25, 20.0
 """Weight of the plan's share of keys in small batches, in ranges, and what is added for each unit of the variance of
@@ -110,6 +113,7 @@ class BatchShare:
     def __init__(self) -> None:
         self._small = self._all = 0
         self._usual: float | None = None
+        self._sized = 0
         self._seen: set[bool] = set()
         self._batches = {True: 0, False: 0}
         self._batch_keys = {True: 0, False: 0}
@@ -123,12 +127,14 @@ class BatchShare:
         return clients in self._seen
 
     def usual_small_batch(self, keys: int, planned: int) -> int:
-        """Record the size of a small batch. Return the expected size of those to come. It is halfway, by number of
-        batches, between the planned size and a mean in which the planned one counts as the first and recent ones count
-        most: the size follows the last forks and waits of a source, which vary, and returns to the usual one."""
+        """Record the size of a small batch. Return the expected size of those to come, between the planned size and a
+        mean in which recent batches count most. The size follows the last forks and waits of a source, which vary: the
+        first batches say little of those to come. With each further batch the planned size counts less."""
+        self._sized += 1
         before = self._usual if self._usual is not None else planned or keys
         self._usual = before + _WEIGHT_OF_LAST * (keys - before)
-        return max(round(harmonic_mean([self._usual, planned or self._usual])), 1)
+        sizes = [self._usual, planned or self._usual]
+        return max(round(harmonic_mean(sizes, weights=[self._sized, _PLANNED_BATCHES])), 1)
 
     def record_small_batch(self, keys: int, *, new_target: bool) -> None:
         """Record the size of a small batch, by whether the task has added its target."""
