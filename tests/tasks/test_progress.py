@@ -1,14 +1,27 @@
 """Percent and remaining seconds, as properties over any plan and any course of its counters."""
 
+from collections.abc import Iterator
+
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cachewright.model.tasks import Control, Step, SubStep, Wait, Work
+from cachewright.tasks import progress
 from cachewright.tasks.progress import Estimate, estimate, measured, planned_seconds, settled
 
 seconds = st.floats(0.05, 1000)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _end_takes_no_time() -> Iterator[None]:
+    """Tests of steps and lanes have exact durations. The one of the end sets its time again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "END_SECONDS", 0.0)
+        yield
+
+
 shares = st.floats(0, 1)
 
 
@@ -168,6 +181,15 @@ def test_a_clock_that_is_set_back_does_no_harm() -> None:
     seen = estimate(running, 0, shown=60)
     assert seen.percent == 60
     assert seen.remaining_seconds >= 0
+
+
+def test_the_end_of_the_task_takes_time_after_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = step(sub_step(takes=9.0, status="FINISH", begin_time=0, end_time=9_000, done=100.0))
+    ended = msgspec.structs.replace(whole, status="FINISH")
+    assert estimate((ended,), 9_000).remaining_seconds == 0
+    monkeypatch.setattr(progress, "END_SECONDS", 1.0)
+    at_the_end = estimate((ended,), 9_000)
+    assert (at_the_end.remaining_seconds, at_the_end.percent) == (1.0, 90)
 
 
 def test_the_plan_took_a_part_of_the_duration() -> None:

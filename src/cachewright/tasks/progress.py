@@ -37,6 +37,9 @@ _SHORT_SECONDS = 5.0
 _LEAST_SPREAD_SECONDS = 0.15
 """Standard deviation of the end of a task that is almost over."""
 
+END_SECONDS = 0.03
+"""Time from the last report of the last sub-step to the end of the task, in which the results of both are stored."""
+
 _Z_LOW, _Z_HIGH = 0.8, 1.05
 """Standard deviations from the estimate to the 10th and to the 90th percentile: more tasks end late than early."""
 
@@ -248,7 +251,7 @@ def _remaining(seen: Sequence[_Seen]) -> tuple[float, float]:
     """Remaining seconds, and their standard deviation."""
     measures = _measured(seen)
     slowness = {rate: measure.slowness for rate, measure in measures.items()}
-    remaining = sum(step.remaining(slowness) for step in seen)
+    remaining = sum(step.remaining(slowness) for step in seen) + END_SECONDS
     variance = _LEAST_SPREAD_SECONDS**2 + NOISE * remaining
     for rate, measure in measures.items():
         seconds = sum(step.remaining_of(rate) for step in seen) * slowness[rate]
@@ -270,8 +273,8 @@ def _percent(steps: Sequence[Step], control: Control | None) -> int:
         return 0  # nothing but the plan is done: its estimate is that before the begin
     seen = [_Seen(step, max(times), control, begun=0.5) for step in steps]
     slowness = {rate: measure.slowness for rate, measure in _measured(seen).items()}
-    total = _planning_seconds(steps) + sum(step.total(slowness) for step in seen)
-    remaining = sum(step.remaining(slowness) for step in seen)
+    total = _planning_seconds(steps) + sum(step.total(slowness) for step in seen) + END_SECONDS
+    remaining = sum(step.remaining(slowness) for step in seen) + END_SECONDS
     return int(100 * (1 - remaining / total)) if total > 0 else 0
 
 

@@ -18,8 +18,8 @@ from cachewright.valkey.topology import Needed, View, views
 _START_SECONDS = 0.1
 
 STATUS_CHECK = "Instance status check."
-CHECK_SECONDS = 0.025
-"""Of a check, with the time until its result and, after the last check, the end of the task are stored."""
+CHECK_SECONDS = 0.015
+"""Of a check, with the time until its result is stored."""
 
 Steps = dict[str, list[SubStepSpec]]
 """Sub-steps by name of their step, in the order of execution. Steps without sub-steps are omitted."""
