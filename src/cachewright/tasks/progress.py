@@ -37,8 +37,8 @@ _SHORT_SECONDS = 5.0
 _LEAST_SPREAD_SECONDS = 0.15
 """Standard deviation of the end of a task that is almost over."""
 
-END_SECONDS = 0.03
-"""Time from the last report of the last sub-step to the end of the task, in which the results of both are stored."""
+END_SECONDS = 0.01
+"""Time from the end of the last sub-step to that of the task, in which the results are stored."""
 
 _Z_LOW, _Z_HIGH = 0.8, 1.05
 """Standard deviations from the estimate to the 10th and to the 90th percentile: more tasks end late than early."""
