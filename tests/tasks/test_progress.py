@@ -12,17 +12,15 @@ from cachewright.tasks import progress
 from cachewright.tasks.progress import Estimate, estimate, measured, planned_seconds, settled
 
 seconds = st.floats(0.05, 1000)
+shares = st.floats(0, 1)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _end_takes_no_time() -> Iterator[None]:
-    """Tests of steps and lanes have exact durations. The one of the end sets its time again."""
+    """Give tests of steps and lanes exact durations. The test of the end sets its own time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "END_SECONDS", 0.0)
         yield
-
-
-shares = st.floats(0, 1)
 
 
 def sub_step(

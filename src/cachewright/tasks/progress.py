@@ -251,12 +251,17 @@ def _remaining(seen: Sequence[_Seen]) -> tuple[float, float]:
     """Remaining seconds, and their standard deviation."""
     measures = _measured(seen)
     slowness = {rate: measure.slowness for rate, measure in measures.items()}
-    remaining = sum(step.remaining(slowness) for step in seen) + END_SECONDS
+    remaining = _seconds_left(seen, slowness)
     variance = _LEAST_SPREAD_SECONDS**2 + NOISE * remaining
     for rate, measure in measures.items():
         seconds = sum(step.remaining_of(rate) for step in seen) * slowness[rate]
         variance += seconds**2 * NOISE / max(measure.evidence + measure.passed, NOISE)
     return remaining, math.sqrt(variance)
+
+
+def _seconds_left(seen: Sequence[_Seen], slowness: Mapping[str, float]) -> float:
+    """Remaining seconds of all steps and of the end."""
+    return sum(step.remaining(slowness) for step in seen) + END_SECONDS
 
 
 def _percent(steps: Sequence[Step], control: Control | None) -> int:
@@ -274,7 +279,7 @@ def _percent(steps: Sequence[Step], control: Control | None) -> int:
     seen = [_Seen(step, max(times), control, begun=0.5) for step in steps]
     slowness = {rate: measure.slowness for rate, measure in _measured(seen).items()}
     total = _planning_seconds(steps) + sum(step.total(slowness) for step in seen) + END_SECONDS
-    remaining = sum(step.remaining(slowness) for step in seen) + END_SECONDS
+    remaining = _seconds_left(seen, slowness)
     return int(100 * (1 - remaining / total)) if total > 0 else 0
 
 
