@@ -9,7 +9,7 @@ Source: CLUSTER MEET, REPLICATE, FAILOVER and FORGET of Valkey 9.1.
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from cachewright.model.instances import Node
@@ -51,17 +51,40 @@ def fault(view: View | None) -> str | None:
 
 
 async def introduce(nodes: Sequence[Node], new: Sequence[Node], access: Access) -> None:
-    """Make every node meet each of the `new` nodes that it does not know. This is faster than gossip."""
-    views_before = await views(nodes, access, needed="all")
+    """Make every node meet the `new` nodes that it does not know (`meetings`). This is faster than gossip."""
+    found = await views(nodes, access, needed="all")
+    known = {node_id: view.members.keys() for node_id, view in found.items() if view}
 
-    async def introduce_to(node: Node, others: Iterable[Node]) -> None:
-        view = views_before[node.id]
+    async def introduce_to(node: Node, others: Sequence[Node]) -> None:
         async with connect(node, access) as client:
             for other in others:
-                if view is None or other.id not in view.members:
-                    await _meet(client, other)
+                await _meet(client, other)
 
-    await asyncio.gather(*(introduce_to(node, [other for other in new if other.id != node.id]) for node in nodes))
+    await asyncio.gather(*(introduce_to(node, others) for node, others in meetings(nodes, new, known)))
+
+
+def meetings(
+    nodes: Sequence[Node], new: Sequence[Node], known: Mapping[str, Collection[str]]
+) -> Iterator[tuple[Node, list[Node]]]:
+    """Yield each node that has to meet some of the `new` nodes, with those. Pure.
+
+    Of two new nodes that do not know each other, the later one meets the earlier one. If both met each other at the
+    same moment, each could close its connection to the other, and Valkey waits for a twentieth of
+    `cluster-node-timeout` before it connects again.
+
+    :param known: ids of the members that each node knows.
+    """
+    position = {node.id: number for number, node in enumerate(new)}
+
+    def knows(node: Node, other: Node) -> bool:
+        return other.id == node.id or other.id in known.get(node.id, ())
+
+    def is_met_by(node: Node, other: Node) -> bool:
+        return node.id in position and position[node.id] < position[other.id] and not knows(other, node)
+
+    for node in nodes:
+        if others := [other for other in new if not knows(node, other) and not is_met_by(node, other)]:
+            yield node, others
 
 
 async def announce_slots(nodes: Sequence[Node], access: Access, announced: set[tuple[str, str]]) -> list[Node]:

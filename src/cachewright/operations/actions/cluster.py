@@ -22,7 +22,7 @@ from cachewright.valkey.node_control import is_in_sync
 from cachewright.valkey.topology import knows_client_ports, primaries
 
 _POLL_SECONDS = 0.02
-_JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.1, 0.007
+_JOIN_SECONDS, _JOIN_SECONDS_A_NODE = 0.14, 0.007
 
 
 class FormCluster(msgspec.Struct, frozen=True):

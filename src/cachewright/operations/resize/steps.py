@@ -31,7 +31,7 @@ _CHECK_SECONDS = 0.02
 _WATCH_SECONDS, _UNWATCH_SECONDS = 2.0, 0.4
 _LEAVE_SECONDS = 5.0
 """Time in which active clients leave the former port of a node."""
-_RELEASE_SECONDS, _RELEASE_SECONDS_A_BYTE = 0.03, 0.75e-9
+_RELEASE_SECONDS, _RELEASE_SECONDS_A_BYTE = 0.03, 0.6e-9
 _RELEASE_WITHOUT_CLIENTS = f"{release_node.name}: without clients"
 _DRAIN_SECONDS = 0.04
 _REMOVE_SECONDS = 0.3

@@ -7,7 +7,7 @@ the work of keys to come is a mean of both, weighted by how many keys have moved
 
 import math
 from collections.abc import Mapping
-from statistics import harmonic_mean
+from statistics import NormalDist, harmonic_mean
 
 import msgspec
 
@@ -26,6 +26,24 @@ class LargeValues(msgspec.Struct, frozen=True, kw_only=True):
 _START_SHARE = 0.75
 """Share of the constant work of a batch that is done before its snapshot begins: the source begins it with the next
 tick of its cluster timer, which has ten a second. The rest is the handover."""
+
+
+_SIZE_DEVIATION = 0.2
+"""Standard deviation of the logarithm of the size of a small batch."""
+
+_MANY_BATCHES = 5
+"""Number of batches from which the mean number is half more than the keys over the usual size."""
+
+
+def _varying_batches(sizes: float) -> float:
+    """Return the expected number of batches of a range that is so many times as large as a usual batch: the mean of the
+    number, rounded up, over the sizes that batches may have."""
+    if sizes >= _MANY_BATCHES:
+        return sizes + 1 / 2
+    if sizes <= 0:
+        return 1.0
+    actual = NormalDist(math.log(sizes) - _SIZE_DEVIATION**2 / 2, _SIZE_DEVIATION)
+    return 1.0 + sum(1.0 - actual.cdf(math.log(number)) for number in range(1, 2 * _MANY_BATCHES))
 
 
 class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +80,7 @@ class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
         """Return the expected number of batches."""
         if not self.keys:
             return 1.0
-        batches = keys / self.keys
-        return max(batches + 1 / 2 if self.sizes_vary else math.ceil(batches), 1.0)
+        return _varying_batches(keys / self.keys) if self.sizes_vary else max(math.ceil(keys / self.keys), 1)
 
 
 class RangeSize(msgspec.Struct, frozen=True, kw_only=True):
