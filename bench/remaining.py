@@ -49,7 +49,7 @@ BENCHMARK = Benchmark(
     name="remaining",
     title="Remaining time",
     about="""
-Clusters with 100 MB to 2 GB of small strings, big collections, both, or small strings and one hash of two million
+Clusters with 50 MB to 2 GB of small strings, big collections, both, or small strings and one hash of two million
 fields are scaled out and in by turns, from one to four sources, in each migration mode: without clients, with clients,
 with clients that come and go, and with 20,000 writes a second of 4 KB into the slots that move. Some tasks are paused
 for ten seconds, in one the server is killed and started again, in one a source is frozen for five seconds. The tasks

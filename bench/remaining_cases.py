@@ -126,7 +126,7 @@ INSTALLATIONS: dict[Effort, tuple[tuple[Series, ...], ...]] = {
             Series(content=Content.SMALL, megabytes=2000, shards=_OUT_AND_IN),
             Series(content=Content.LARGE, megabytes=2000, shards=_OUT_AND_IN, clients=Clients.STEADY),
             Series(content=Content.MIXED, megabytes=2000, shards=_DOUBLED, clients=Clients.CHANGING),
-            Series(content=Content.SMALL, megabytes=100, shards=(3, 5, 3), mode="gentle", clients=Clients.STEADY),
+            Series(content=Content.SMALL, megabytes=50, shards=(3, 5, 3), mode="gentle", clients=Clients.STEADY),
         ),
         (
             Series(content=Content.GIANT, megabytes=1500, shards=_OUT_AND_IN),
