@@ -130,8 +130,8 @@ def learn(connection: sa.Connection, task: Task) -> None:
         own = throughput.of_instance(rate, task.instance_id)
         known = throughput.load(connection, [rate, own])
         before, own_before = (_speed(known[name]) if name in known else None for name in (rate, own))
-        _put(connection, own, updated(own_before, observed, measure.passed))
-        shared = updated(before, observed, measure.passed, _SHARED_WEIGHT)
+        _put(connection, own, updated(own_before, observed, measure.passed, expected=planned[rate]))
+        shared = updated(before, observed, measure.passed, _SHARED_WEIGHT, expected=planned[rate])
         if before is None:
             shared = replace(shared, deviation=_FRESH_DEVIATION)
         elif own_before:
@@ -143,14 +143,17 @@ def _put(connection: sa.Connection, name: str, speed: Speed) -> None:
     throughput.put(connection, name, Rate(speed.value, speed.deviation))
 
 
-def updated(before: Speed | None, observed: float, seconds: float, weight: float = _OWN_WEIGHT) -> Speed:
+def updated(
+    before: Speed | None, observed: float, seconds: float, weight: float = _OWN_WEIGHT, *, expected: float = 1.0
+) -> Speed:
     """Return what is known after a measurement. Pure.
 
     :param seconds: expected duration of what was measured.
     :param weight: of a long measurement against all earlier ones.
+    :param expected: speed that the plan expected. It counts while nothing was measured before.
     """
     telling = seconds / (seconds + _TELLING_SECONDS)
-    known = before or Speed()
+    known = before or Speed(expected)
     error = min(max(math.log(observed / known.value), -_LARGEST_ERROR), _LARGEST_ERROR)
     share = telling * (weight if before else 1.0)
     deviation = known.deviation**2 + share * (error**2 - known.deviation**2) if before else _FRESH_DEVIATION**2 / 4

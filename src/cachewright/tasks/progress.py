@@ -40,7 +40,7 @@ _LEAST_SPREAD_SECONDS = 0.15
 END_SECONDS = 0.01
 """Time from the end of the last sub-step to that of the task, in which the results are stored."""
 
-_Z_LOW, _Z_HIGH = 0.8, 1.05
+_Z_LOW, _Z_HIGH = 0.7, 0.92
 """Standard deviations from the estimate to the 10th and to the 90th percentile: more tasks end late than early."""
 
 
