@@ -40,7 +40,6 @@ def test_a_long_task_teaches_what_would_have_foretold_it(slow: float, seconds: f
     assert abs(expected - seconds * slow) <= abs(seconds - seconds * slow) + 1e-9
 
 
-@given(observed=st.lists(st.floats(0.92, 1.08), min_size=8, max_size=8))
 def test_a_short_first_measurement_changes_what_the_plan_expected_by_half() -> None:
     speed = updated(None, 0.64, 1.0, expected=1.0)
     assert speed.value == pytest.approx(0.8)
@@ -48,6 +47,7 @@ def test_a_short_first_measurement_changes_what_the_plan_expected_by_half() -> N
     assert updated(Speed(0.64), 1.0, 1.0, 1.0, expected=5.0).value == pytest.approx(0.8)
 
 
+@given(observed=st.lists(st.floats(0.92, 1.08), min_size=8, max_size=8))
 def test_steady_tasks_make_the_plan_trustworthy(observed: list[float]) -> None:
     speed: Speed | None = None
     for one in observed:
