@@ -30,6 +30,11 @@ _FRESH_DEVIATION = 0.2
 """Standard deviation of the logarithm of a speed that was never measured."""
 
 _LEAST_DEVIATION, _MOST_DEVIATION = 0.08, 0.8
+
+_PLAN_DEVIATION = 0.1
+"""Standard deviation of the logarithm of the error of a plan at a known speed: the effort that it states is not
+exact."""
+
 _OWN_WEIGHT, _SHARED_WEIGHT = 0.5, 0.3
 """Weights of the newest task in the speed of its instance, and in that of the installation, which also stands for
 instances with other data."""
@@ -54,8 +59,8 @@ class Speed(msgspec.Struct, frozen=True):
 
     @property
     def evidence(self) -> float:
-        """Seconds of measurement in a task that are worth as much."""
-        return NOISE / self.deviation**2
+        """Seconds of measurement in a task that are worth as much as a plan at this speed."""
+        return NOISE / (self.deviation**2 + _PLAN_DEVIATION**2)
 
 
 def load(connection: sa.Connection, steps: Sequence[Step], instance_id: str) -> Mapping[str, Speed]:
