@@ -122,7 +122,7 @@ def test_a_full_run_has_what_it_promises() -> None:
     assert {series.mode for series in everything} == {"fastest", "balanced", "gentle"}
     assert {series.clients for series in everything} == set(Clients)
     assert {cause for series in everything for cause in series.interrupted.values()} == set(Cause)
-    assert (min(s.megabytes for s in everything), max(s.megabytes for s in everything)) == (100, 2000)
+    assert (min(s.megabytes for s in everything), max(s.megabytes for s in everything)) == (50, 2000)
 
 
 def rows(tasks: list[Observed]) -> list[Row]:
