@@ -141,12 +141,20 @@ def test_equal_tasks_of_one_instance_do_not_make_the_plan_of_another_trustworthy
                 learn(connection, finished(plan(10.0), 10_000))
         with database.read() as connection:
             own, other = (load(connection, plan(1.0), name)["move"] for name in (a_task().instance_id, "other"))
+        assert other.deviation**2 > 5 * own.deviation**2
         assert own.evidence > 3 * other.evidence
         with database.write() as connection:
             for number in range(10):
                 learn(connection, msgspec.structs.replace(finished(plan(10.0), 10_000), instance_id=str(number)))
         with database.read() as connection:
-            assert load(connection, plan(1.0), "other")["move"].evidence > 3 * other.evidence
+            later = load(connection, plan(1.0), "other")["move"]
+        assert other.deviation**2 > 5 * later.deviation**2
+        assert later.evidence > 3 * other.evidence
+
+
+@pytest.mark.parametrize(("deviation", "seconds"), [(0.08, 6.1), (0.2, 2.0), (0.8, 0.15)])
+def test_a_plan_counts_as_few_seconds_of_measurement(deviation: float, seconds: float) -> None:
+    assert Speed(1.0, deviation).evidence == pytest.approx(seconds, rel=0.03)
 
 
 def test_a_plan_with_a_learned_speed_teaches_the_same(tmp_path: Path) -> None:
