@@ -62,8 +62,9 @@ def test_sizes_are_learned_apart_for_targets_that_the_task_adds(database_url: st
         migrations.batch_share("a", clients=False).record_small_batch(60_000, new_target=True)
         migrations.batch_share("a", clients=False).record_small_batch(7_000, new_target=False)
         store_small_batches(connection, "a", migrations)
-        assert load_small_batches(connection, "a") == {True: 35_000.0, False: 7_000.0}
-        assert load_small_batches(connection, "b") == {True: 35_000.0, False: 7_000.0}, "those of the installation"
+        harmonic = pytest.approx(2 / (1 / 20_000 + 1 / 50_000))
+        assert load_small_batches(connection, "a") == {True: harmonic, False: 7_000.0}
+        assert load_small_batches(connection, "b") == {True: harmonic, False: 7_000.0}, "those of the installation"
         for _ in range(2):
             migrations.batch_share("b", clients=True).record_small_batch(1_000, new_target=False)
         store_small_batches(connection, "b", migrations)

@@ -349,6 +349,47 @@ def test_lanes_of_different_rates_that_share_processors_are_not_slow(
         assert [one.real / one.passed for one in found.values()] == pytest.approx([slow, slow], rel=0.05)
 
 
+@given(
+    planned=st.tuples(seconds, seconds, seconds),
+    real=st.tuples(seconds, seconds, seconds),
+    turns=st.sampled_from([1, None]),
+)
+@example(planned=(5.0, 6.0, 6.0), real=(4.5, 8.8, 10.2), turns=1)
+def test_the_measured_slowness_of_all_rates_explains_how_long_the_step_has_worked(
+    planned: tuple[float, ...], real: tuple[float, ...], turns: int | None
+) -> None:
+    """A wait with a move after it, and a move beside them."""
+    waits, moves, beside = (round(1000 * one) for one in real)
+    spans = {"wait": (0, waits), "after": (waits, waits + moves), "beside": (0, beside)}
+    sub_steps = [
+        sub_step(
+            name,
+            lane="b" if name == "beside" else "a",
+            rate="wait" if name == "wait" else "move",
+            takes=takes,
+            turns=None if name == "wait" else turns,
+            latency=takes / 2 if name == "wait" else 0.0,
+            status="FINISH",
+            begin_time=begin,
+            end_time=end,
+            done=100.0,
+        )
+        for (name, (begin, end)), takes in zip(spans.items(), planned, strict=True)
+    ]
+    slowness = {rate: one.real / one.passed for rate, one in measured((step(*sub_steps),), 10**9).items()}
+    again = [
+        sub_step(
+            one.id,
+            lane=one.work.lane,
+            takes=one.work.seconds * slowness[one.work.rate],
+            turns=one.work.turns,
+            latency=one.work.latency * slowness[one.work.rate],
+        )
+        for one in sub_steps
+    ]
+    assert planned_seconds((step(*again),)) == pytest.approx(max(waits + moves, beside) / 1000)
+
+
 def test_a_new_mode_has_its_own_effort() -> None:
     fast = Work(unit="bytes", total=100.0, seconds=2.0, lane="a", rate="fast")
     moving = sub_step(status="EXECUTING", begin_time=0, progress_at=5_000, done=50.0, work_in_modes={"fastest": fast})

@@ -57,11 +57,21 @@ def of_action(connection: sa.Connection, action: str, instance_id: str | None = 
     return {found.removesuffix(suffix): Rate(units, deviation) for found, units, deviation in connection.execute(query)}
 
 
-def learn(connection: sa.Connection, name: str, units_per_second: float) -> None:
-    """Mix a measurement into a rate."""
+def learn(connection: sa.Connection, name: str, units_per_second: float, *, harmonic: bool = False) -> None:
+    """Mix a measurement into a rate.
+
+    :param harmonic: use the harmonic mean, for a rate by which an amount of work is divided.
+    """
     before = get(connection, name)
-    mixed = units_per_second if before is None else before + _WEIGHT * (units_per_second - before)
-    put(connection, name, Rate(mixed, None))
+    put(connection, name, Rate(_mixed(before, units_per_second, harmonic=harmonic), None))
+
+
+def _mixed(before: float | None, newest: float, *, harmonic: bool) -> float:
+    if before is None:
+        return newest
+    if harmonic:
+        return 1 / ((1 - _WEIGHT) / before + _WEIGHT / newest)
+    return (1 - _WEIGHT) * before + _WEIGHT * newest
 
 
 def put(connection: sa.Connection, name: str, rate: Rate) -> None:

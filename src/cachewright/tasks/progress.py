@@ -196,17 +196,17 @@ class _Seen:
         return self.total(defaultdict(lambda: 1.0))
 
     def measured(self) -> Mapping[str, tuple[float, float]]:
-        """Real seconds of each rate, and planned seconds that have passed. Lanes of different rates that share the
-        processors make each other slower: that is no slowness of their rates, so together they took as long as the step
-        has."""
+        """Real seconds of each rate, and planned seconds that have passed. Lanes of different rates make each other
+        slower when they share the processors. The real seconds are corrected by one factor, so that the measured
+        slowness of the rates together explains how long the step has worked."""
         of_rates = {
             rate: (self._duration(self.real[rate].values()), self._duration(lanes.values()))
             for rate, lanes in self.passed.items()
         }
         apart = {rate: real / passed if passed else 1.0 for rate, (real, passed) in of_rates.items()}
         together = self._of(apart, self.passed)
-        shared = min(self._of(defaultdict(lambda: 1.0), self.real) / together, 1.0) if together else 1.0
-        return {rate: (real * shared, passed) for rate, (real, passed) in of_rates.items()}
+        explained = self._of(defaultdict(lambda: 1.0), self.real) / together if together else 1.0
+        return {rate: (real * explained, passed) for rate, (real, passed) in of_rates.items()}
 
     def total(self, slowness: Mapping[str, float]) -> float:
         """Estimated duration of the whole step; of a finished step, the measured one."""

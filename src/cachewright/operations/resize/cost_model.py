@@ -53,7 +53,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 _COSTS: Mapping[Way, Cost] = {
     "fastest": Cost(
-        start=0.2, batch=0.1, key=0.6e-6, byte=2.2e-9, element=0.22e-6, large_element=0.95e-6, deletion=0.35e-6
+        start=0.2, batch=0.11, key=0.68e-6, byte=2.45e-9, element=0.25e-6, large_element=1.0e-6, deletion=0.4e-6
     ),
     "balanced": Cost(
         start=0.03,
@@ -65,16 +65,16 @@ _COSTS: Mapping[Way, Cost] = {
         deletion=0.3e-6,
         batch_a_byte=0.08e-9,
     ),
-    "gentle": Cost(start=0.1, batch=0.1, key=37e-6, byte=30e-9, element=0.0, large_element=0.7e-6, deletion=0.0),
+    "gentle": Cost(start=0.1, batch=0.1, key=50e-6, byte=10e-9, element=0.0, large_element=0.7e-6, deletion=0.0),
 }
 
 
-_FASTEST_WITH_CLIENTS = replace(_COSTS["fastest"], batch=0.15, key=0.65e-6, deletion=0.45e-6)
+_FASTEST_WITH_CLIENTS = replace(_COSTS["fastest"], batch=0.17, key=0.8e-6, deletion=0.55e-6)
 """Clients need processors, too, and the thread that deletes keys."""
 
 _SYNC_SECONDS, _SYNC_SECONDS_A_BYTE = 0.6, 12e-9
 
-_FIRST_BATCHES, _FIRST_GROWTH = 4, 2
+_FIRST_BATCHES, _FIRST_GROWTH = 4, 1.7
 """Number of small batches of an installation that have the assumed size, and the size of those after them as a multiple
 of it: batches become larger as soon as short waits are measured."""
 

@@ -42,14 +42,15 @@ def load_small_shares(connection: sa.Connection, instance_id: str) -> Mapping[bo
 
 
 def store_small_batches(connection: sa.Connection, instance_id: str, migrations: MigrationState) -> None:
-    """Learn the mean sizes from a task that has succeeded, for its instance and for the installation."""
+    """Learn the mean sizes from a task that has succeeded, for its instance and for the installation. A plan divides
+    its keys by the size, so the mean over tasks is the harmonic one."""
     shares = [migrations.batch_share(instance_id, clients=clients) for clients in (True, False)]
     for new_target, name in _SIZES.items():
         sizes = [share.small_batches(new_target=new_target) for share in shares]
         if batches := sum(number for number, _ in sizes):
             mean = sum(keys for _, keys in sizes) / batches
-            throughput.learn(connection, throughput.of_instance(name, instance_id), mean)
-            throughput.learn(connection, name, mean)
+            throughput.learn(connection, throughput.of_instance(name, instance_id), mean, harmonic=True)
+            throughput.learn(connection, name, mean, harmonic=True)
 
 
 def load_small_batches(connection: sa.Connection, instance_id: str) -> Mapping[bool, float]:
