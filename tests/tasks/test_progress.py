@@ -1,5 +1,6 @@
 """Percent and remaining seconds, as properties over any plan and any course of its counters."""
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -16,10 +17,11 @@ shares = st.floats(0, 1)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _end_takes_no_time() -> Iterator[None]:
-    """Give tests of steps and lanes exact durations. The test of the end sets its own time."""
+def _exact_model() -> Iterator[None]:
+    """Give tests of steps and lanes exact durations. The tests of the end and of delays set their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "END_SECONDS", 0.0)
+        patch.setattr(progress, "LATE_DEVIATIONS", 0.0)
         yield
 
 
@@ -188,6 +190,17 @@ def test_the_end_of_the_task_takes_time_after_the_last_step(monkeypatch: pytest.
     monkeypatch.setattr(progress, "END_SECONDS", 1.0)
     at_the_end = estimate((ended,), 9_000)
     assert (at_the_end.remaining_seconds, at_the_end.percent) == (1.0, 90)
+
+
+def test_the_estimate_is_later_than_the_model_by_a_share_of_the_uncertainty(monkeypatch: pytest.MonkeyPatch) -> None:
+    def left(evidence: float) -> float:
+        return estimate((step(sub_step(takes=100, evidence=evidence)),), 0).remaining_seconds
+
+    assert left(1.0) == left(10.0) == pytest.approx(100)
+    monkeypatch.setattr(progress, "LATE_DEVIATIONS", 0.15)
+    uncertain, known = left(1.0), left(10.0)
+    assert uncertain == pytest.approx(100 + 0.15 * math.sqrt(0.15**2 + 0.1 * 100 + 0.1 * 100**2))
+    assert known == pytest.approx(100 + 0.15 * math.sqrt(0.15**2 + 0.1 * 100 + 0.1 * 100**2 / 10))
 
 
 def test_the_plan_took_a_part_of_the_duration() -> None:
