@@ -1,6 +1,5 @@
 """Percent and remaining seconds, as properties over any plan and any course of its counters."""
 
-import math
 from collections.abc import Iterator
 
 import msgspec
@@ -21,7 +20,7 @@ def _exact_model() -> Iterator[None]:
     """Give tests of steps and lanes exact durations. The tests of the end and of delays set their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "END_SECONDS", 0.0)
-        patch.setattr(progress, "LATE_DEVIATIONS", 0.0)
+        patch.setattr(progress, "LATE_SHARE", 0.0)
         yield
 
 
@@ -192,15 +191,15 @@ def test_the_end_of_the_task_takes_time_after_the_last_step(monkeypatch: pytest.
     assert (at_the_end.remaining_seconds, at_the_end.percent) == (1.0, 90)
 
 
-def test_the_estimate_is_later_than_the_model_by_a_share_of_the_uncertainty(monkeypatch: pytest.MonkeyPatch) -> None:
-    def left(evidence: float) -> float:
-        return estimate((step(sub_step(takes=100, evidence=evidence)),), 0).remaining_seconds
+def test_the_estimate_is_later_than_the_model_and_less_so_in_short_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def left(takes: float) -> float:
+        return estimate((step(sub_step(takes=takes)),), 0).remaining_seconds
 
-    assert left(1.0) == left(10.0) == pytest.approx(100)
-    monkeypatch.setattr(progress, "LATE_DEVIATIONS", 0.15)
-    uncertain, known = left(1.0), left(10.0)
-    assert uncertain == pytest.approx(100 + 0.15 * math.sqrt(0.15**2 + 0.1 * 100 + 0.1 * 100**2))
-    assert known == pytest.approx(100 + 0.15 * math.sqrt(0.15**2 + 0.1 * 100 + 0.1 * 100**2 / 10))
+    assert left(1.0) == pytest.approx(1)
+    monkeypatch.setattr(progress, "LATE_SHARE", 0.04)
+    assert left(1.0) == pytest.approx(1.01)
+    assert left(9.0) == pytest.approx(9 * 1.03)
+    assert left(3000.0) == pytest.approx(3000 * 1.04, rel=1e-4)
 
 
 def test_the_plan_took_a_part_of_the_duration() -> None:

@@ -18,7 +18,7 @@ from cachewright.valkey.topology import Needed, View, views
 _START_SECONDS = 0.1
 
 STATUS_CHECK = "Instance status check."
-CHECK_SECONDS = 0.015
+CHECK_SECONDS = 0.01
 """Of a check, with the time until its result is stored."""
 
 Steps = dict[str, list[SubStepSpec]]

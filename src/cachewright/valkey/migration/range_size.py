@@ -28,7 +28,7 @@ _START_SHARE = 0.75
 tick of its cluster timer, which has ten a second. The rest is the handover."""
 
 
-_SIZE_DEVIATION = 0.2
+_SIZE_DEVIATION = 0.15
 """Standard deviation of the logarithm of the size of a small batch."""
 
 _MANY_BATCHES = 5
