@@ -100,6 +100,7 @@ async def test_keys_that_a_child_has_not_reported_yet_mean_no_slowness(monkeypat
         return next(left)
 
     monkeypatch.setattr(child_processes, "child_status", child_status)
+    monkeypatch.setattr("cachewright.tasks.progress.LATE_SHARE", 0.0)
     work = effort("n", unit="keys", total=1500, seconds=4)
     seen: list[dict[str, float]] = []
     step: Any = SimpleNamespace(
