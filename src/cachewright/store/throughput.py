@@ -1,6 +1,7 @@
 """Learned rates, by name."""
 
 from collections.abc import Collection, Mapping
+from statistics import fmean, harmonic_mean
 
 import msgspec
 import sqlalchemy as sa
@@ -63,15 +64,9 @@ def learn(connection: sa.Connection, name: str, units_per_second: float, *, harm
     :param harmonic: use the harmonic mean, for a rate by which an amount of work is divided.
     """
     before = get(connection, name)
-    put(connection, name, Rate(_mixed(before, units_per_second, harmonic=harmonic), None))
-
-
-def _mixed(before: float | None, newest: float, *, harmonic: bool) -> float:
-    if before is None:
-        return newest
-    if harmonic:
-        return 1 / ((1 - _WEIGHT) / before + _WEIGHT / newest)
-    return (1 - _WEIGHT) * before + _WEIGHT * newest
+    mean = harmonic_mean if harmonic else fmean
+    mixed = units_per_second if before is None else mean([before, units_per_second], weights=[1 - _WEIGHT, _WEIGHT])
+    put(connection, name, Rate(mixed, None))
 
 
 def put(connection: sa.Connection, name: str, rate: Rate) -> None:
