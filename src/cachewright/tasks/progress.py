@@ -205,15 +205,17 @@ class _Seen:
     def measured(self) -> Mapping[str, tuple[float, float]]:
         """Real seconds of each rate, and planned seconds that have passed. Lanes of different rates make each other
         slower when they share the processors. The real seconds are corrected by one factor, so that the measured
-        slowness of the rates together explains how long the step has worked."""
+        slowness of the rates together explains how long their lanes have worked. A rate without progress is not part of
+        this: it explains nothing yet."""
         of_rates = {
             rate: (self._duration(self.real[rate].values()), self._duration(lanes.values()))
             for rate, lanes in self.passed.items()
         }
-        apart = {rate: real / passed if passed else 1.0 for rate, (real, passed) in of_rates.items()}
-        together = self._of(apart, self.passed)
-        explained = self._of(defaultdict(lambda: 1.0), self.real) / together if together else 1.0
-        return {rate: (real * explained, passed) for rate, (real, passed) in of_rates.items()}
+        apart = {rate: real / passed for rate, (real, passed) in of_rates.items() if passed}
+        together = self._of(apart, {rate: self.passed[rate] for rate in apart})
+        worked = self._of(dict.fromkeys(apart, 1.0), {rate: self.real[rate] for rate in apart})
+        explained = worked / together if together else 1.0
+        return {rate: (real * explained if passed else real, passed) for rate, (real, passed) in of_rates.items()}
 
     def total(self, slowness: Mapping[str, float]) -> float:
         """Estimated duration of the whole step; of a finished step, the measured one."""
